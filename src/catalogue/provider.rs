@@ -1,0 +1,129 @@
+//! A provider: the description of an upstream, one checked TOML file of `providers/`.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::credential::Rotation;
+
+/// What credd needs to know to run an upstream's credentials. What is not known is absent, never invented.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// The file's name without `.toml`: what settings say (`provider = "github"`).
+    pub name: String,
+    /// For people.
+    pub title: String,
+    /// The provider's own documentation.
+    pub docs: Option<String>,
+    /// How tokens are had.
+    pub token: Token,
+    /// A cheap authenticated request that spends nothing, by which a credential is proven.
+    pub probe: Option<Probe>,
+    /// RFC 7009, or what this provider has instead.
+    pub revocation_endpoint: Option<String>,
+    /// RFC 7662.
+    pub introspection_endpoint: Option<String>,
+    /// What becomes of the old refresh token.
+    pub rotation: Rotation,
+    /// How long the old refresh token still works (`rotation = "grace"`).
+    pub grace: Option<Duration>,
+    /// Whether presenting a spent refresh token kills the access token too; `false` lets a strict one retry at once.
+    pub reuse_kills_access_token: bool,
+    /// A refresh token that nobody uses for this long dies.
+    pub refresh_idle: Option<Duration>,
+    /// A refresh token dies this long after it was granted, used or not.
+    pub refresh_absolute: Option<Duration>,
+    /// An access token's usual life, where the response does not say.
+    pub default_lifetime: Option<Duration>,
+    /// Never refresh earlier than this before the end (some providers answer with the same token).
+    pub max_lead: Option<Duration>,
+    /// Rules and examples, checked and compiled.
+    pub rules: super::Rules,
+}
+
+/// How tokens are had.
+#[derive(Clone, Debug, Default)]
+pub struct Token {
+    /// Where; may hold `{placeholders}` filled from the credential's settings or material (`{tenant}`).
+    pub endpoint: Option<String>,
+    /// How the client shows who it is.
+    pub client_authentication: ClientAuthentication,
+    /// What a refresh, a client-credentials request or an assertion is made of, where it departs from the RFCs.
+    pub request: Request,
+    /// Where the answer keeps what we need, as JSON pointers; the RFC's names where absent.
+    pub response: Response,
+    /// How assertions are made (`kind = "jwt_bearer"`).
+    pub assertion: Option<Assertion>,
+    /// Between scopes; RFC 6749 says a space.
+    pub scope_separator: String,
+}
+
+/// How the client authenticates at the token endpoint (names of RFC 7591 §2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientAuthentication {
+    /// `client_secret_basic`: HTTP Basic, form-encoded first (RFC 6749 §2.3.1).
+    Basic,
+    /// `client_secret_post`: in the body.
+    #[default]
+    Post,
+    /// `none`: a public client sends its `client_id` alone.
+    None,
+}
+
+/// Departures of a token request from the RFCs.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Body as JSON instead of a form.
+    pub json: bool,
+    /// Further headers; values may hold `{placeholders}`.
+    pub headers: BTreeMap<String, String>,
+    /// Further body members; values may hold `{placeholders}`.
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// Where the answer keeps what we need: JSON pointers (RFC 6901).
+#[derive(Clone, Debug, Default)]
+pub struct Response {
+    /// Default `/access_token`.
+    pub access_token: Option<String>,
+    /// Default `/refresh_token`.
+    pub refresh_token: Option<String>,
+    /// Default `/expires_in`; may point at a date as well.
+    pub expires: Option<String>,
+    /// Default `/refresh_token_expires_in`, `/x_refresh_token_expires_in`, `/refresh_expires_in`.
+    pub refresh_expires: Option<String>,
+    /// Accept `application/x-www-form-urlencoded` answers.
+    pub form: bool,
+}
+
+/// How an assertion is made.
+#[derive(Clone, Debug)]
+pub struct Assertion {
+    /// JWS algorithm: `RS256`, `ES256`, `EdDSA`.
+    pub algorithm: String,
+    /// `aud`; the token endpoint where absent.
+    pub audience: Option<String>,
+    /// `iss`, with `{placeholders}`; `{client_id}` where absent.
+    pub issuer: Option<String>,
+    /// `sub`, with `{placeholders}`; left out where absent.
+    pub subject: Option<String>,
+    /// Its own life, in seconds.
+    pub lifetime: Duration,
+    /// `Grant`: RFC 7523, `assertion=` in the body. `Bearer`: in the Authorization header of the request (GitHub App).
+    pub bearer: bool,
+}
+
+/// A cheap authenticated request.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// `GET` or `POST`.
+    pub method: String,
+    /// Where; may hold `{placeholders}`.
+    pub url: String,
+    /// Further headers; `{access_token}` stands for the token. Without an entry for it: `Authorization: Bearer {access_token}`.
+    pub headers: BTreeMap<String, String>,
+    /// Body, if any.
+    pub body: Option<String>,
+    /// JSON pointer into a good reply that tells the expiry, if any.
+    pub expires: Option<String>,
+    /// Response header that tells the expiry, if any.
+    pub expires_header: Option<String>,
+}

@@ -1,0 +1,107 @@
+//! The settings: one struct for each part, put together here and nowhere else.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    credential::{CredentialId, Kind},
+    ledger, lifecycle, pager,
+    publish::{Criticality, Reader},
+    server, store, telemetry, upstream,
+};
+
+/// A whole `credd.toml`. An empty file is a good one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// What a bad credential does to a start; each credential may differ.
+    pub startup: Startup,
+    /// Folder of provider files that override or extend the built-in catalogue.
+    pub providers: Option<PathBuf>,
+    /// Logs.
+    pub log: telemetry::Settings,
+    /// The durable database.
+    pub ledger: ledger::Settings,
+    /// Where credd listens.
+    pub server: server::Settings,
+    /// How credentials are watched, by name; `default` is used where a credential names none.
+    pub policies: BTreeMap<String, lifecycle::Settings>,
+    /// Home stores by name; `embedded` is always there.
+    pub stores: BTreeMap<String, store::Settings>,
+    /// On-call.
+    pub pager: Pager,
+    /// The credentials by name.
+    pub credentials: BTreeMap<CredentialId, Credential>,
+}
+
+/// `[pager]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pager {
+    /// Ways to on-call by name.
+    pub channels: BTreeMap<String, pager::Settings>,
+}
+
+/// What a credential that is bad at the first start does: one that the ledger has never seen good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Startup {
+    /// Ends the start with exit code 77 if the credential is required.
+    #[default]
+    Fail,
+    /// Starts red and paged.
+    Warn,
+}
+
+/// `[credentials.NAME]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Credential {
+    /// A provider of the catalogue (`credd providers list`), or `rfc6749` with endpoints of your own.
+    pub provider: String,
+    /// How it comes to a value.
+    pub kind: Kind,
+    /// Name of its home store.
+    #[serde(default = "embedded")]
+    pub store: String,
+    /// Where in the store; default: the credential's name. After `#`, the key inside a secret that holds several.
+    #[serde(default)]
+    pub at: Option<String>,
+    /// Which of `[policies]`.
+    #[serde(default = "default_policy")]
+    pub policy: String,
+    /// Overrides the policy's.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub ttl_warn: Option<jiff::SignedDuration>,
+    /// Overrides the policy's.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub ttl_fail: Option<jiff::SignedDuration>,
+    /// When a static key ends, where neither the provider nor the secret says.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub expires_at: Option<jiff::Timestamp>,
+    /// How much its failing matters to `/health`.
+    #[serde(default)]
+    pub criticality: Criticality,
+    /// Overrides the file's `startup`.
+    #[serde(default)]
+    pub startup: Option<Startup>,
+    /// Who may read it over the socket; default: the daemon's own user.
+    #[serde(default)]
+    pub readers: Option<Vec<Reader>>,
+    /// Endpoint, client, scopes and placeholders of its calls.
+    #[serde(default)]
+    pub upstream: upstream::Settings,
+}
+
+fn embedded() -> String {
+    "embedded".into()
+}
+
+fn default_policy() -> String {
+    "default".into()
+}

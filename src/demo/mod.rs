@@ -1,0 +1,1 @@
+//! `credd demo`: a minute in the life of credentials.

@@ -1,0 +1,1 @@
+//! Incidents: what on-call is told once and until it ends. Pure.

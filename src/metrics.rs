@@ -1,0 +1,170 @@
+//! Every exported metric in one list. The doc comment of a field is its help text.
+//!
+//! Dates, not seconds left: `time() - x` needs no update loop, and a stuck daemon cannot look healthy.
+//! Labels come from enums and from names of the settings; never a URL, a subject or a token.
+
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+const CALLS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+const QUICK: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5];
+
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $name:ident: $kind:ident $([$($label:literal),*])? $(in $buckets:ident)?;)+) => {
+        /// All metrics, made and registered together.
+        #[derive(Clone, Debug)]
+        pub struct Metrics {
+            registry: Registry,
+            $($(#[doc = $help])+ pub $name: $kind,)+
+        }
+
+        impl Metrics {
+            /// A registry of its own: nothing is global.
+            pub fn new() -> Self {
+                let registry = Registry::new();
+                $(let $name = metrics!(@make $kind, stringify!($name), concat!($($help),+).trim(), $([$($label),*])? $(in $buckets)?);
+                registry.register(Box::new($name.clone())).expect("names in the list are unique and well-formed");)+
+                Self { registry, $($name,)+ }
+            }
+
+            /// Name and help of each metric, in the order of the list.
+            pub fn list() -> Vec<(&'static str, &'static str, &'static [&'static str])> {
+                vec![$((stringify!($name), concat!($($help),+).trim(), metrics!(@labels $([$($label),*])?))),+]
+            }
+        }
+    };
+    (@labels) => { &[] };
+    (@labels [$($label:literal),*]) => { &[$($label),*] };
+    (@make IntCounter, $name:expr, $help:expr,) => { IntCounter::new($name, $help).expect("well-formed") };
+    (@make IntGauge, $name:expr, $help:expr,) => { IntGauge::new($name, $help).expect("well-formed") };
+    (@make Histogram, $name:expr, $help:expr, in $buckets:ident) => {
+        Histogram::with_opts(HistogramOpts::new($name, $help).buckets($buckets.to_vec())).expect("well-formed")
+    };
+    (@make HistogramVec, $name:expr, $help:expr, [$($label:literal),*] in $buckets:ident) => {
+        HistogramVec::new(HistogramOpts::new($name, $help).buckets($buckets.to_vec()), &[$($label),*]).expect("well-formed")
+    };
+    (@make $kind:ident, $name:expr, $help:expr, [$($label:literal),*]) => {
+        $kind::new(Opts::new($name, $help), &[$($label),*]).expect("well-formed")
+    };
+}
+
+metrics! {
+    // Per credential: gauges and plain counters, never a histogram.
+
+    /// What a credential is; always 1.
+    credd_credential_info: IntGaugeVec["credential", "kind", "store", "provider", "criticality"];
+    /// 1 for the state that the credential is in, 0 for the others.
+    credd_credential_state: IntGaugeVec["credential", "state"];
+    /// 1 while the flag holds (rate_limited, store_stale, writeback_pending, unsaved, scope_reduced, clock_untrusted).
+    credd_credential_flag: IntGaugeVec["credential", "flag"];
+    /// Unix time at which that part ends (access, refresh, key); absent when unknown or never.
+    credd_credential_expiration_timestamp_seconds: GaugeVec["credential", "part"];
+    /// How the expiry of that part is known; always 1.
+    credd_credential_expiry_source_info: IntGaugeVec["credential", "part", "expiry_source"];
+    /// Unix time at which the next proactive refresh is due.
+    credd_credential_renewal_timestamp_seconds: GaugeVec["credential"];
+    /// Unix time at which the value now served was issued.
+    credd_credential_issued_timestamp_seconds: GaugeVec["credential"];
+    /// Counts the values of a credential; it rises at each change.
+    credd_credential_generation: IntGaugeVec["credential"];
+    /// Unix time of the last finished probe, whatever it said.
+    credd_credential_last_probe_timestamp_seconds: GaugeVec["credential"];
+    /// Unix time at which the next probe is due; absent where none is.
+    credd_credential_next_probe_timestamp_seconds: GaugeVec["credential"];
+    /// Unix time of the last probe or refresh that proved the value good.
+    credd_credential_last_success_timestamp_seconds: GaugeVec["credential"];
+    /// Unix time of the last change of value.
+    credd_credential_last_rotation_timestamp_seconds: GaugeVec["credential"];
+    /// Unix time since which the credential is in its state.
+    credd_credential_state_change_timestamp_seconds: GaugeVec["credential"];
+    /// Probes finished.
+    credd_probes_total: IntCounterVec["credential"];
+    /// Probes that did not say yes, by failure.
+    credd_probe_failures_total: IntCounterVec["credential", "reason"];
+    /// Refresh requests sent upstream.
+    credd_refresh_attempts_total: IntCounterVec["credential"];
+    /// Refreshes that brought no new value, by failure.
+    credd_refresh_failures_total: IntCounterVec["credential", "reason"];
+    /// Callers that joined a refresh already under way.
+    credd_refresh_coalesced_total: IntCounterVec["credential"];
+    /// Changes of value, by cause (refresh, store_change, operator).
+    credd_rotations_total: IntCounterVec["credential", "cause"];
+    /// Token reads answered with a token.
+    credd_token_requests_total: IntCounterVec["credential", "interface"];
+    /// Token reads answered with a refusal, by reason.
+    credd_token_request_failures_total: IntCounterVec["credential", "interface", "reason"];
+
+    // Per provider, home store and channel.
+
+    /// How long upstream calls take.
+    credd_upstream_request_duration_seconds: HistogramVec["provider", "operation"] in CALLS;
+    /// Refusals and failures of upstreams, by what they mean.
+    credd_upstream_failures_total: IntCounterVec["provider", "failure"];
+    /// Replies that no rule matched: the catalogue has a gap.
+    credd_upstream_unclassified_total: IntCounterVec["provider", "status_class"];
+    /// Whether the home store answered last time; absent until it was asked.
+    credd_store_up: IntGaugeVec["store", "store_kind"];
+    /// Unix time of the last complete answer of the home store.
+    credd_store_last_sync_timestamp_seconds: GaugeVec["store"];
+    /// Errors of the home store, by reason.
+    credd_store_errors_total: IntCounterVec["store", "reason"];
+    /// Unix time at which our own login to the home store ends.
+    credd_store_auth_expiration_timestamp_seconds: GaugeVec["store"];
+    /// From a new value's commit to the moment when the last live watcher was told.
+    credd_token_delivery_lag_seconds: HistogramVec["interface"] in QUICK;
+    /// Live watchers.
+    credd_subscribers: IntGaugeVec["interface"];
+    /// Messages that a channel accepted.
+    credd_notifications_total: IntCounterVec["channel"];
+    /// Attempts that a channel did not accept, by reason.
+    credd_notification_failures_total: IntCounterVec["channel", "reason"];
+    /// Messages waiting for a channel.
+    credd_notification_queue_length: IntGaugeVec["channel"];
+    /// Unix time of the oldest waiting message; absent when none waits.
+    credd_notification_oldest_timestamp_seconds: GaugeVec["channel"];
+    /// Unix time of the last message that the channel accepted.
+    credd_notification_last_success_timestamp_seconds: GaugeVec["channel"];
+    /// Incidents open now.
+    credd_pages_active: IntGaugeVec["severity"];
+
+    // The process.
+
+    /// What runs here; always 1.
+    credd_build_info: IntGaugeVec["version", "features"];
+    /// Whether the settings file on disk is the one in force.
+    credd_config_last_reload_successful: IntGauge;
+    /// Unix time at which settings were last applied.
+    credd_config_last_reload_success_timestamp_seconds: IntGauge;
+    /// Credentials in the settings, by home store.
+    credd_credentials: IntGaugeVec["store"];
+    /// Unix time of the last beat of the metronome.
+    credd_last_beat_timestamp_seconds: GaugeVec["beat"];
+    /// From the moment when work was due to the moment when it began.
+    credd_scheduler_lag_seconds: Histogram in QUICK;
+    /// How long the ledger takes.
+    credd_ledger_operation_duration_seconds: HistogramVec["operation"] in QUICK;
+    /// Tasks that panicked; anything but 0 is a bug.
+    credd_panics_total: IntCounterVec["component"];
+    /// Series left out because the cap was reached.
+    credd_metrics_series_dropped_total: IntCounter;
+    /// Resident memory, in bytes.
+    credd_process_resident_memory_bytes: IntGauge;
+    /// Open file descriptors.
+    credd_process_open_fds: IntGauge;
+    /// Unix time at which the process started.
+    credd_process_start_time_seconds: IntGauge;
+}
+
+impl Metrics {
+    /// The registry, for the encoder.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}

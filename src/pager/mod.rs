@@ -1,0 +1,96 @@
+//! The pager: sends what on-call must know, and says whether to try again. It decides nothing.
+
+pub mod email;
+pub mod webhook;
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One message to on-call. Holds no secret; it is stored in the outbox as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// The incident's key, the same from opening to resolving (`credd/3f2a…`).
+    pub dedup_key: String,
+    /// Opens or closes.
+    pub action: Action,
+    /// How bad.
+    pub severity: Severity,
+    /// `credential_revoked`, `rotation_outcome_unknown`, …
+    pub kind: String,
+    /// Whom it is about; several when grouped.
+    pub credentials: Vec<String>,
+    /// One line, without line breaks: "github-bot was revoked".
+    pub summary: String,
+    /// What, since when, the evidence, what was tried, the one command that mends it. Plain text.
+    pub body: String,
+    /// When the incident began.
+    pub since: Timestamp,
+    /// Made by a person's test.
+    pub test: bool,
+}
+
+/// What a message does to its incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Opens it, or adds to it.
+    Trigger,
+    /// Closes it.
+    Resolve,
+}
+
+/// Prometheus's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Wakes somebody.
+    Critical,
+    /// Can wait for the morning.
+    Warning,
+    /// For the record.
+    Info,
+}
+
+/// How sending ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The other side has it.
+    Accepted,
+    /// Not now; `after`, if the other side says when.
+    Later {
+        /// Reason code of the metrics: `dns`, `connect`, `tls`, `timeout`, `rate_limited`, `unavailable`, `rejected`.
+        reason: &'static str,
+        /// For a person.
+        detail: String,
+        /// When.
+        after: Option<std::time::Duration>,
+    },
+    /// Never: trying again cannot help (a 4xx, a refused recipient). The next channel should take it.
+    Never {
+        /// Reason code.
+        reason: &'static str,
+        /// For a person.
+        detail: String,
+    },
+}
+
+/// One way to on-call.
+pub trait Channel: Send + Sync {
+    /// Its name in the settings.
+    fn name(&self) -> &str;
+    /// Sends once. `attempt_at` is the time of this attempt; `id` stays the same over all attempts of one message.
+    fn send<'a>(&'a self, id: uuid::Uuid, message: &'a Message, attempt_at: Timestamp) -> BoxFuture<'a, Delivery>;
+    /// Reaches the other side without paging anybody (SMTP: EHLO, STARTTLS, AUTH, QUIT; webhook: connect), and says what was found.
+    fn check(&self) -> BoxFuture<'_, Result<String, String>>;
+}
+
+/// A way to on-call in the settings: `[pager.channels.NAME]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Settings {
+    /// SMTP.
+    Email(email::Settings),
+    /// A signed POST (Standard Webhooks).
+    Webhook(webhook::Settings),
+}

@@ -1,0 +1,133 @@
+//! What is published: the current generation of each credential and what may be known of it.
+
+mod ask;
+
+pub use ask::{Answer, Ask, Asks};
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    credential::{CredentialId, ExpirySource, Failure, Generation, Kind, Secret},
+    lifecycle::State,
+};
+
+/// What a reader gets: rendered to ready bytes once, when it is published.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// The value itself.
+    pub access_token: Secret,
+    /// `Bearer` and the like.
+    pub token_type: String,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// As the provider spells it.
+    pub scope: Option<String>,
+    /// Which value this is.
+    pub generation: Generation,
+    /// Served before it was durable, because the ledger refused to write for more than 2 s.
+    pub unsaved: bool,
+}
+
+/// What may be known of a credential by health, metrics, status and its readers. Holds no secret.
+#[derive(Clone, Debug, Serialize)]
+pub struct View {
+    /// Which.
+    pub name: CredentialId,
+    /// How it comes to a value.
+    pub kind: Kind,
+    /// Who issued it.
+    pub provider: String,
+    /// The name of its home store.
+    pub store: String,
+    /// Whether its failing makes `/health` fail.
+    pub criticality: Criticality,
+    /// The user's word.
+    pub state: State,
+    /// Since when in this state.
+    pub since: Timestamp,
+    /// Of the served value.
+    pub generation: Generation,
+    /// When the served value was issued.
+    pub issued_at: Option<Timestamp>,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// How that is known.
+    pub expiry_source: ExpirySource,
+    /// When the refresh token ends.
+    pub refresh_expires_at: Option<Timestamp>,
+    /// When the next refresh is planned.
+    pub refresh_at: Option<Timestamp>,
+    /// When the next probe is planned.
+    pub probe_at: Option<Timestamp>,
+    /// The last finished probe, whatever it said.
+    pub last_probe_at: Option<Timestamp>,
+    /// The last probe or refresh that proved the value good.
+    pub last_success_at: Option<Timestamp>,
+    /// The last change of the value.
+    pub last_rotation_at: Option<Timestamp>,
+    /// Below this time left it is `degraded`; seconds.
+    pub ttl_warn_seconds: Option<u64>,
+    /// Below this time left a required one turns `/health` red; seconds.
+    pub ttl_fail_seconds: Option<u64>,
+    /// What is wrong, if something is.
+    pub problem: Option<Problem>,
+    /// `rate_limited`, `store_stale`, `writeback_pending`, `unsaved`, `scope_reduced`, `clock_untrusted`.
+    pub flags: Vec<&'static str>,
+}
+
+/// What is wrong with a credential.
+#[derive(Clone, Debug, Serialize)]
+pub struct Problem {
+    /// One of the nine words.
+    pub failure: Failure,
+    /// A finer word.
+    pub cause: Option<String>,
+    /// For a person: the evidence, redacted, and the rule.
+    pub detail: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// When the daemon tries again by itself, if it does.
+    pub retry_at: Option<Timestamp>,
+    /// The one command that mends it, where a person must act.
+    pub remedy: Option<String>,
+}
+
+/// How much a credential's failing matters to `/health`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Criticality {
+    /// Its failing makes `/health` fail (503).
+    #[default]
+    Required,
+    /// Its failing makes `/health` warn (200).
+    Optional,
+    /// `/health` does not look at it.
+    Ignore,
+}
+
+/// Who may read a credential over the socket. All conditions of one rule must hold; one rule is enough.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reader {
+    /// The peer's user id.
+    pub uid: Option<u32>,
+    /// The peer's group id.
+    pub gid: Option<u32>,
+    /// A name for people: health and dashboards call it the consumer.
+    pub name: Option<String>,
+}
+
+/// One credential as published.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// What may be known.
+    pub view: View,
+    /// The value, unless there is none to serve (uninitialised, revoked).
+    pub token: Option<Token>,
+    /// Who may read it.
+    pub readers: Arc<[Reader]>,
+}

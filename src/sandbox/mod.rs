@@ -1,0 +1,1 @@
+//! `credd sandbox`: an OAuth provider and API that misbehaves on demand.

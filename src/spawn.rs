@@ -1,0 +1,1 @@
+//! The only starter of other programs: nothing inherited, bounded.

@@ -1,0 +1,75 @@
+//! Upstreams: turns a provider's description and a credential's material into requests, and sends them once.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::{
+    catalogue::Provider,
+    credential::{Kind, Material},
+    fetch::Exchange,
+};
+
+/// What one credential's calls are made of.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Who issued it.
+    pub provider: Arc<Provider>,
+    /// How it comes to a value.
+    pub kind: Kind,
+    /// Its secrets.
+    pub material: Arc<Material>,
+    /// Settings that fill placeholders and override endpoints.
+    pub settings: Arc<Settings>,
+}
+
+/// A credential's own settings for its calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Instead of the provider's token endpoint.
+    pub token_endpoint: Option<url::Url>,
+    /// Instead of the provider's probe.
+    pub probe_url: Option<url::Url>,
+    /// The OAuth client, where it does not stand in the secret itself.
+    pub client_id: Option<String>,
+    /// Scopes to ask for.
+    pub scopes: Vec<String>,
+    /// RFC 8707 resource indicator.
+    pub resource: Option<String>,
+    /// Values of the provider's placeholders (`tenant = "contoso"`).
+    pub with: std::collections::BTreeMap<String, String>,
+}
+
+/// A request that cannot be made; nothing was sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unmakable {
+    /// The material lacks something.
+    #[error("the secret has no {0}")]
+    Missing(&'static str),
+    /// A placeholder has no value.
+    #[error("{{{0}}} has no value: set it in the credential's `with` table or in its secret")]
+    Placeholder(String),
+    /// The provider does not say how.
+    #[error("provider {provider} has no {what}: set it in the credential's settings")]
+    Undescribed {
+        /// Whose file.
+        provider: String,
+        /// `token_endpoint`, `probe`.
+        what: &'static str,
+    },
+    /// The private key does not sign.
+    #[error("the private key cannot be used: {0}")]
+    Key(String),
+    /// Not a usable address.
+    #[error("{0}")]
+    Address(String),
+}
+
+/// The way to the outside. One call is one request: nothing below the lifecycle retries.
+pub trait Upstream: Send + Sync {
+    /// Asks the token endpoint for a new access token by whatever the kind needs.
+    fn refresh<'a>(&'a self, subject: &'a Subject, now: jiff::Timestamp) -> BoxFuture<'a, Result<Exchange, Unmakable>>;
+    /// Sends the provider's probe with the current access token.
+    fn probe<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Exchange, Unmakable>>;
+}

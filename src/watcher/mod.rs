@@ -1,0 +1,1 @@
+//! Watches credentials: one shard, one task, many credentials.

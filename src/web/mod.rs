@@ -1,0 +1,1 @@
+//! Listeners and problems: what every HTTP face needs.

@@ -1,0 +1,1 @@
+//! One integration-test binary: every file beside this is a module of it.
