@@ -2,8 +2,15 @@
 
 use std::fmt;
 
+use jiff::SignedDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::{
+    machine::{Flight, Standing},
+    plan::Policy,
+};
+use crate::clock::Now;
 
 /// Where a credential stands, in the user's words; also the values of the metric label `state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -70,5 +77,49 @@ impl State {
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+impl super::machine::Lifecycle {
+    /// The user's word, now. When several hold, the first of: uninitialised, revoked, expired, held, misconfigured,
+    /// outcome_unknown, suspect, refreshing, degraded, refresh_due, fresh.
+    pub fn state(&self, now: Now, policy: &Policy) -> State {
+        let left = self.left(now);
+        match &self.standing {
+            Standing::Uninitialised => return State::Uninitialised,
+            Standing::Revoked { .. } => return State::Revoked,
+            Standing::Usable if self.validity.is_none() => return State::Uninitialised,
+            _ => {}
+        }
+        if left.is_some_and(|left| left <= SignedDuration::ZERO) {
+            return State::Expired;
+        }
+        if self.held {
+            return State::Held;
+        }
+        if self.standing == Standing::Misconfigured {
+            return State::Misconfigured;
+        }
+        if matches!(self.flight, Flight::Lost { .. }) {
+            return State::OutcomeUnknown;
+        }
+        if matches!(self.standing, Standing::Suspect(_)) {
+            return State::Suspect;
+        }
+        if self.is_in_flight() {
+            return State::Refreshing;
+        }
+        let Some(validity) = &self.validity else { return State::Uninitialised };
+        let warn = SignedDuration::try_from(policy.warn_below(validity.life)).unwrap_or(SignedDuration::MAX);
+        if self.trouble.is_some() || left.is_some_and(|left| left < warn) {
+            return State::Degraded;
+        }
+        if validity.refresh_at.is_some_and(|at| at <= now.wall) { State::RefreshDue } else { State::Fresh }
+    }
+
+    /// Whether the current value may be handed to a reader. Expiry is looked at again at each read.
+    pub fn is_servable(&self, now: Now) -> bool {
+        !matches!(self.standing, Standing::Uninitialised | Standing::Revoked { .. })
+            && self.validity.as_ref().is_some_and(|v| v.left(now).is_none_or(|left| left > SignedDuration::ZERO))
     }
 }

@@ -1,1 +1,2 @@
 //! One integration-test binary: every file beside this is a module of it.
+mod lifecycle;

@@ -1,0 +1,528 @@
+//! The machine: what is stored of a credential's life, what can happen to it, and what is then to be done.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{plan::Policy, state::State};
+use crate::{
+    clock::Now,
+    credential::{ExpirySource, Failure, Generation, Verdict},
+};
+
+/// One credential's life, as stored. It holds no secret: it may be logged, compared and put into test files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lifecycle {
+    /// Of the current value; 0 before the first.
+    pub generation: Generation,
+    pub(super) standing: Standing,
+    pub(super) flight: Flight,
+    pub(super) held: bool,
+    /// Of the current value, once there is one that can be served.
+    pub(super) validity: Option<Validity>,
+    /// Failures since the last success.
+    pub(super) trouble: Option<Trouble>,
+    pub(super) probes: Probes,
+    /// When the last three refreshes succeeded, newest first.
+    pub(super) refreshed: Vec<Timestamp>,
+    /// No refresh before this, whoever wants it, but an operator: the provider asked for patience or ours ran out.
+    pub(super) not_before: Option<Timestamp>,
+    /// The last lifetime was malformed: at most one refresh in five minutes.
+    pub(super) lifetime_repaired: bool,
+    /// What the provider last said its tokens live, for answers that do not say.
+    pub last_life: Option<Duration>,
+    /// The word last shown, and since when.
+    pub(super) shown: Option<(State, Timestamp)>,
+    /// Incidents that are open because of this credential.
+    pub(super) open: BTreeSet<Incident>,
+}
+
+/// Where the credential stands with its provider.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Standing {
+    /// No material yet.
+    Uninitialised,
+    /// As far as anybody knows it is good.
+    Usable,
+    /// One authoritative rejection was seen; a second look decides.
+    Suspect(Suspicion),
+    /// Our client, secret, scope or endpoint is wrong.
+    Misconfigured,
+    /// Dead; only new material helps.
+    Revoked {
+        /// Since when.
+        since: Timestamp,
+    },
+}
+
+/// Why a credential is suspect, and when the second look comes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Suspicion {
+    /// When the first rejection was seen.
+    pub since: Timestamp,
+    /// When to look again.
+    pub confirm_at: Timestamp,
+    /// The provider's code proves it: no second look, only the home store is asked for a newer value first.
+    pub definitive: bool,
+    /// Who said no.
+    pub by: Witness,
+}
+
+/// Who said no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Witness {
+    /// The token endpoint refused the grant.
+    TokenEndpoint,
+    /// The API refused the credential.
+    Api,
+}
+
+/// One refresh (or first exchange), from intent to promotion. Durable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Flight {
+    /// None in the air.
+    Grounded,
+    /// Decided; its intent is being made durable, and nothing was sent.
+    Prepared {
+        /// Its name, once the intent is durable.
+        attempt: Option<Uuid>,
+    },
+    /// The request may have left.
+    Sent {
+        /// Its name.
+        attempt: Uuid,
+        /// When the call is certainly dead.
+        deadline: Timestamp,
+    },
+    /// The reply is durable.
+    Received {
+        /// Its name.
+        attempt: Uuid,
+    },
+    /// A request was sent and no reply is durable.
+    Lost {
+        /// Since when.
+        since: Timestamp,
+        /// When it is safe, or pointless not, to present the old grant again.
+        retry_at: Timestamp,
+        /// Presentations since.
+        tries: u32,
+    },
+}
+
+/// How long the current value lives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Validity {
+    /// When it was issued: the sending of the request that brought it, or its loading.
+    pub issued_at: Timestamp,
+    /// The same by boot time, while this boot lasts.
+    pub issued_boot: Option<Duration>,
+    /// When it ends, if known.
+    pub expires_at: Option<Timestamp>,
+    /// How long it lives in all, if known.
+    pub life: Option<Duration>,
+    /// How that is known.
+    pub source: ExpirySource,
+    /// When the refresh token ends, if known.
+    pub refresh_expires_at: Option<Timestamp>,
+    /// When the next refresh is planned; the dice were thrown once, when the value came.
+    pub refresh_at: Option<Timestamp>,
+}
+
+impl Validity {
+    /// Time left by the stricter of both clocks; `None` when no end is known.
+    pub fn left(&self, now: Now) -> Option<SignedDuration> {
+        let by_wall = self.expires_at.map(|end| end.duration_since(now.wall))?;
+        let by_boot = self.life.zip(self.issued_boot).map(|(life, issued)| {
+            let spent = now.boot.saturating_sub(issued);
+            SignedDuration::try_from(life).unwrap_or(SignedDuration::MAX)
+                - SignedDuration::try_from(spent).unwrap_or(SignedDuration::MAX)
+        });
+        Some(by_boot.map_or(by_wall, |by_boot| by_boot.min(by_wall)))
+    }
+}
+
+/// What went wrong since the last success.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// When the first of them came.
+    pub since: Timestamp,
+    /// How many refreshes in a row; 0 when only probes failed.
+    pub refreshes: u32,
+    /// The latest.
+    pub verdict: Verdict,
+    /// When the next try is planned.
+    pub retry_at: Timestamp,
+}
+
+/// What probes showed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Probes {
+    /// The last finished one.
+    pub last_at: Option<Timestamp>,
+    /// The last proof, by probe or refresh, that the value is good.
+    pub proven_at: Option<Timestamp>,
+    /// The next one, if planned.
+    pub next_at: Option<Timestamp>,
+    /// The last three, newest in the lowest bit; 1 is a failure without a verdict.
+    pub failures: u8,
+    /// No beat plans a probe before this: failing and limited ones are asked less often.
+    pub quiet_until: Option<Timestamp>,
+    /// How long the last quiet was.
+    pub quiet: Option<Duration>,
+    /// One is out now; not remembered over a restart.
+    #[serde(skip)]
+    pub out: bool,
+    /// A refresh was made because the API refused the value; its successor is on trial until then.
+    pub on_trial_until: Option<Timestamp>,
+}
+
+/// What can happen. Spurious events are harmless: they change nothing.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// New material came from the home store and is durable.
+    Loaded(Loaded),
+    /// The home store was asked for a newer value and has none.
+    Unchanged,
+    /// Time passed.
+    Tick,
+    /// A beat of the policy's cron expression: plan a probe, this long from now.
+    Beat(Duration),
+    /// The intent is durable.
+    Prepared(Uuid),
+    /// The sending is durable; the call is certainly dead at that time.
+    Sent(Timestamp),
+    /// The flight ended before anything was sent, for a reason of ours. Tried again at that time.
+    Aborted {
+        /// Why.
+        verdict: Verdict,
+        /// When to try again, if not by back-off.
+        retry_at: Option<Timestamp>,
+    },
+    /// The reply is durable.
+    Received,
+    /// A new value is durable.
+    Promoted(Promoted),
+    /// The refresh brought no value.
+    Failed {
+        /// What it means.
+        verdict: Verdict,
+        /// Whether the provider may have rotated.
+        commit: Commit,
+    },
+    /// A probe ended.
+    Probed {
+        /// When it was sent: a refusal of a value that was replaced meanwhile says nothing.
+        generation: Generation,
+        /// What it showed.
+        outcome: Probed,
+    },
+    /// A reader's call was refused while it used that generation.
+    Refused {
+        /// Which.
+        generation: Generation,
+        /// What the reply means.
+        verdict: Verdict,
+    },
+    /// A reader needs a token with that much time left.
+    Wanted(Duration),
+    /// An operator wants a refresh.
+    RefreshNow,
+    /// An operator, or a hint from outside, wants a probe.
+    ProbeNow,
+    /// An operator's hold.
+    Hold,
+    /// Its end; a revoked credential is tried once more.
+    Release,
+    /// The daemon started and found this flight in the ledger.
+    Found(Found),
+}
+
+/// Facts of material that came from a home store.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What the ledger now holds.
+    pub generation: Generation,
+    /// Whether it holds something that can be served as it is.
+    pub has_token: bool,
+    /// When that ends, if known.
+    pub expires_at: Option<Timestamp>,
+    /// How that is known.
+    pub source: ExpirySource,
+    /// When the refresh token ends, if known.
+    pub refresh_expires_at: Option<Timestamp>,
+}
+
+/// Facts of a value that a refresh brought.
+#[derive(Clone, Debug)]
+pub struct Promoted {
+    /// What the ledger now holds.
+    pub generation: Generation,
+    /// When the request was sent: its life counts from there.
+    pub sent_at: Now,
+    /// How long it lives, if the reply says.
+    pub life: Option<Duration>,
+    /// How that is known.
+    pub source: ExpirySource,
+    /// When the refresh token ends, if known.
+    pub refresh_expires_at: Option<Timestamp>,
+    /// The lifetime was malformed.
+    pub repaired: bool,
+}
+
+/// Could the provider have rotated? (FAULTS §3)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// Nothing reached it.
+    NotSent,
+    /// It refused.
+    NotCommitted,
+    /// A 5xx: it probably did not.
+    Doubtful,
+    /// Nobody can say.
+    Ambiguous,
+}
+
+/// What a probe showed.
+#[derive(Clone, Debug)]
+pub enum Probed {
+    /// The credential works; the reply may tell when it ends.
+    Works(Option<(Timestamp, ExpirySource)>),
+    /// The API said no, or there was no answer.
+    No(Verdict),
+}
+
+/// How far a flight found in the ledger had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The intent alone.
+    Prepared,
+    /// Perhaps sent, at that time, and certainly dead at the other.
+    Sent {
+        /// When the intent was written.
+        prepared_at: Timestamp,
+        /// When the call is certainly dead: now, if it was ours and this boot's.
+        dead_at: Timestamp,
+    },
+    /// The reply is durable: it is promoted without asking anybody.
+    Received {
+        /// Its name.
+        attempt: Uuid,
+    },
+    /// None: whatever was in the air was closed.
+    Nothing,
+}
+
+/// Why something is done; a word of logs and the audit trail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// Its planned time came.
+    Schedule,
+    /// A reader needs it.
+    Reader,
+    /// A reader's call was refused.
+    Refusal,
+    /// Something outside gave a hint.
+    Hint,
+    /// The home store changed.
+    StoreChange,
+    /// An operator asked.
+    Operator,
+    /// A flight found in the ledger.
+    Recovery,
+}
+
+impl Trigger {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::Reader => "reader",
+            Self::Refusal => "refusal",
+            Self::Hint => "hint",
+            Self::StoreChange => "store_change",
+            Self::Operator => "operator",
+            Self::Recovery => "recovery",
+        }
+    }
+}
+
+/// What is to be done. The shard's task carries it out and reports back with an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Take off: preflight, intent, send. Reports `Prepared`, `Sent`, then `Received` or `Failed`, or `Aborted`.
+    Prepare(Trigger),
+    /// Send a probe. Reports `Probed`.
+    Probe(Trigger),
+    /// Ask the home store for a newer value. Reports `Loaded`, or `Unchanged`.
+    Reload,
+    /// What is published changed: state, generation, or whether the value may be served.
+    Publish,
+    /// An incident begins.
+    Raise(Incident),
+    /// It ends.
+    Clear(Incident),
+}
+
+/// What on-call is told about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Incident {
+    /// The grant or key is dead.
+    CredentialRevoked,
+    /// A request was lost and the provider may have rotated.
+    RotationOutcomeUnknown,
+    /// It is over, and no refresh has helped yet.
+    CredentialExpired,
+    /// Our client, secret, scope or endpoint is wrong.
+    ClientMisconfigured,
+    /// Tokens end sooner than they may be refreshed: the provider's lifetimes are malformed or absurd.
+    RefreshThrottled,
+}
+
+impl Incident {
+    /// The word: the kind of the page.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CredentialRevoked => "credential_revoked",
+            Self::RotationOutcomeUnknown => "rotation_outcome_unknown",
+            Self::CredentialExpired => "credential_expired",
+            Self::ClientMisconfigured => "client_misconfigured",
+            Self::RefreshThrottled => "refresh_throttled",
+        }
+    }
+}
+
+impl Default for Lifecycle {
+    fn default() -> Self {
+        Self {
+            generation: Generation::default(),
+            standing: Standing::Uninitialised,
+            flight: Flight::Grounded,
+            held: false,
+            validity: None,
+            trouble: None,
+            probes: Probes::default(),
+            refreshed: Vec::new(),
+            not_before: None,
+            lifetime_repaired: false,
+            last_life: None,
+            shown: None,
+            open: BTreeSet::new(),
+        }
+    }
+}
+
+impl Lifecycle {
+    /// Something happened: what is to be done? `dice` (0 to 1) is a fresh throw, used only where a jitter is stored.
+    pub fn step(&mut self, event: Event, now: Now, dice: f64, policy: &Policy) -> Vec<Effect> {
+        let before = self.clone();
+        let mut effects = match event {
+            Event::Loaded(loaded) => self.loaded(&loaded, now, dice, policy),
+            Event::Unchanged => self.unchanged(now),
+            Event::Tick => vec![],
+            Event::Beat(offset) => self.beat(offset, now, policy),
+            Event::Prepared(attempt) => self.prepared(attempt),
+            Event::Sent(deadline) => self.sent(deadline),
+            Event::Aborted { verdict, retry_at } => self.aborted(verdict, retry_at, now, dice, policy),
+            Event::Received => self.received(),
+            Event::Promoted(promoted) => self.promoted(&promoted, now, dice, policy),
+            Event::Failed { verdict, commit } => self.failed(verdict, commit, now, dice, policy),
+            Event::Probed { generation, outcome } => self.probed(generation, outcome, now, policy),
+            Event::Refused { generation, verdict } => self.refused(generation, verdict, now, policy),
+            Event::Wanted(min_ttl) => self.wanted(min_ttl, now, policy),
+            Event::RefreshNow => self.take_off(Trigger::Operator, now, policy),
+            Event::ProbeNow => self.probe(Trigger::Operator, now, policy),
+            Event::Hold => self.hold(),
+            Event::Release => self.release(now, policy),
+            Event::Found(found) => self.found(found, now, policy),
+        };
+        // Time passes with every event, so whatever came due meanwhile is looked at once, here.
+        effects.extend(self.due(now, policy));
+        effects.extend(self.pages(now, policy));
+        let state = self.state(now, policy);
+        let changed_word = self.shown.is_none_or(|(word, _)| word != state);
+        if changed_word {
+            self.shown = Some((state, now.wall));
+        }
+        if *self != before {
+            effects.push(Effect::Publish);
+        }
+        effects
+    }
+
+    /// An operator's hold: nothing goes upstream. A flight that is out finishes.
+    fn hold(&mut self) -> Vec<Effect> {
+        self.held = true;
+        vec![]
+    }
+
+    fn release(&mut self, now: Now, policy: &Policy) -> Vec<Effect> {
+        self.held = false;
+        self.not_before = None;
+        if matches!(self.standing, Standing::Revoked { .. } | Standing::Misconfigured) {
+            // An explicit retry: the operator says that something has changed on the other side.
+            self.standing = Standing::Usable;
+            if policy.kind.is_refreshable() {
+                return self.take_off(Trigger::Operator, now, policy);
+            }
+            return self.probe(Trigger::Operator, now, policy);
+        }
+        vec![]
+    }
+
+    /// The standing, for the watcher and for tests.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// The flight, for the watcher and for tests.
+    pub fn flight(&self) -> &Flight {
+        &self.flight
+    }
+
+    /// How long the current value lives.
+    pub fn validity(&self) -> Option<&Validity> {
+        self.validity.as_ref()
+    }
+
+    /// What went wrong since the last success.
+    pub fn trouble(&self) -> Option<&Trouble> {
+        self.trouble.as_ref()
+    }
+
+    /// What probes showed.
+    pub fn probes(&self) -> &Probes {
+        &self.probes
+    }
+
+    /// When the word shown last came.
+    pub fn since(&self) -> Option<Timestamp> {
+        self.shown.map(|(_, since)| since)
+    }
+
+    /// Whether one may be in the air.
+    pub fn is_in_flight(&self) -> bool {
+        matches!(self.flight, Flight::Prepared { .. } | Flight::Sent { .. } | Flight::Received { .. })
+    }
+
+    /// Whether it was ever proven good.
+    pub fn was_proven(&self) -> bool {
+        self.probes.proven_at.is_some()
+    }
+
+    /// Boot times of another boot mean nothing: forget them.
+    pub fn after_reboot(&mut self) {
+        if let Some(validity) = &mut self.validity {
+            validity.issued_boot = None;
+        }
+    }
+
+    /// The failure that a reader is told of, if any.
+    pub fn failure(&self) -> Option<Failure> {
+        self.trouble.as_ref().map(|trouble| trouble.verdict.failure)
+    }
+}

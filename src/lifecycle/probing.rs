@@ -1,0 +1,247 @@
+//! Probes and refusals: what the API says of the value that is served.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    machine::{Effect, Flight, Lifecycle, Probed, Standing, Suspicion, Trigger, Trouble, Witness},
+    plan::Policy,
+};
+use crate::{
+    clock::Now,
+    credential::{ExpirySource, Failure, Generation, Verdict},
+};
+
+/// Some providers reject a new token for a while after issue (RF-33): no probe inside this time.
+pub(super) const SETTLING: Duration = Duration::from_secs(30);
+/// A refusal by the API makes at most one refresh in this time (FM-10).
+const REFUSAL_GAP: Duration = Duration::from_secs(600);
+/// Probes of failing credentials come at most this seldom (FM-13).
+const MOST_QUIET: Duration = Duration::from_secs(3600);
+/// A static key is revoked after two refusals this far apart (FAULTS §2.2 rule 1 d).
+const SECOND_LOOK: Duration = Duration::from_secs(30);
+/// How long after a refusal-made refresh the next refusal means that the grant itself is dead.
+const TRIAL: Duration = Duration::from_secs(600);
+
+impl Lifecycle {
+    /// A beat of the policy: plan a probe at this credential's own place in it.
+    pub(super) fn beat(&mut self, offset: Duration, now: Now, policy: &Policy) -> Vec<Effect> {
+        let quiet = self.probes.quiet_until.is_some_and(|until| until > now.wall);
+        if policy.has_probe && !quiet && self.probes.next_at.is_none() && self.may_probe() {
+            self.probes.next_at = Some(now.wall + offset);
+        }
+        vec![]
+    }
+
+    fn may_probe(&self) -> bool {
+        !self.held
+            && self.validity.is_some()
+            && !matches!(self.standing, Standing::Uninitialised | Standing::Revoked { .. })
+    }
+
+    pub(super) fn probe_if_due(&mut self, now: Now, policy: &Policy) -> Vec<Effect> {
+        if self.probes.next_at.is_some_and(|at| at <= now.wall) {
+            return self.probe(Trigger::Schedule, now, policy);
+        }
+        vec![]
+    }
+
+    pub(super) fn probe(&mut self, trigger: Trigger, now: Now, policy: &Policy) -> Vec<Effect> {
+        self.probes.next_at = None;
+        let over = self.left(now).is_some_and(|left| left <= SignedDuration::ZERO);
+        // The end of a refreshable value is known without asking; a static one may have been prolonged.
+        if !policy.has_probe || self.probes.out || !self.may_probe() || (over && policy.kind.is_refreshable()) {
+            return vec![];
+        }
+        if trigger == Trigger::Schedule
+            && let Some(until) = self.settling_until(now)
+        {
+            self.probes.next_at = Some(until);
+            return vec![];
+        }
+        self.probes.out = true;
+        vec![Effect::Probe(trigger)]
+    }
+
+    fn settling_until(&self, now: Now) -> Option<Timestamp> {
+        let until = *self.refreshed.first()? + SETTLING;
+        (until > now.wall).then_some(until)
+    }
+
+    pub(super) fn left(&self, now: Now) -> Option<SignedDuration> {
+        self.validity.as_ref()?.left(now)
+    }
+
+    pub(super) fn probed(
+        &mut self,
+        generation: Generation,
+        outcome: Probed,
+        now: Now,
+        policy: &Policy,
+    ) -> Vec<Effect> {
+        self.probes.out = false;
+        self.probes.last_at = Some(now.wall);
+        if generation != self.generation || !self.may_probe() {
+            return vec![];
+        }
+        match outcome {
+            Probed::Works(expiry) => self.works(expiry, now, policy),
+            Probed::No(verdict) => self.api_said_no(verdict, Trigger::Schedule, now, policy),
+        }
+    }
+
+    fn works(&mut self, expiry: Option<(Timestamp, ExpirySource)>, now: Now, policy: &Policy) -> Vec<Effect> {
+        self.probes.failures <<= 1;
+        self.probes.quiet = None;
+        self.probes.quiet_until = None;
+        self.probes.on_trial_until = None;
+        self.probes.proven_at = Some(now.wall);
+        if matches!(&self.standing, Standing::Suspect(suspicion) if suspicion.by == Witness::Api)
+            || (self.standing == Standing::Misconfigured && !policy.kind.is_refreshable())
+        {
+            self.standing = Standing::Usable;
+        }
+        if self.trouble.as_ref().is_some_and(|trouble| trouble.refreshes == 0) {
+            self.trouble = None;
+        }
+        if let (Some((end, source)), Some(validity)) = (expiry, &mut self.validity)
+            && (!policy.kind.is_refreshable() || validity.expires_at.is_none())
+        {
+            validity.expires_at = Some(end);
+            validity.source = source;
+        }
+        vec![]
+    }
+
+    /// A reader's call was refused. A value that is already history says nothing about its successor.
+    pub(super) fn refused(
+        &mut self,
+        generation: Generation,
+        verdict: Verdict,
+        now: Now,
+        policy: &Policy,
+    ) -> Vec<Effect> {
+        if generation != self.generation || !self.may_probe() {
+            return vec![];
+        }
+        self.api_said_no(verdict, Trigger::Refusal, now, policy)
+    }
+
+    fn api_said_no(&mut self, verdict: Verdict, trigger: Trigger, now: Now, policy: &Policy) -> Vec<Effect> {
+        match verdict.failure {
+            Failure::CredentialExpired | Failure::CredentialRejected | Failure::CredentialRevoked => {
+                if policy.kind.is_refreshable() {
+                    self.value_refused(verdict, trigger, now, policy)
+                } else {
+                    self.key_refused(verdict, trigger, now, policy)
+                }
+            }
+            Failure::RateLimitReached => {
+                // A reader's own limit says nothing about our probes.
+                if trigger == Trigger::Schedule {
+                    self.be_quiet(verdict.retry_after, now);
+                    self.note_probe_trouble(verdict, now);
+                }
+                vec![]
+            }
+            Failure::InsufficientScope | Failure::ClientMisconfigured => {
+                if trigger == Trigger::Schedule {
+                    self.note_probe_trouble(verdict, now);
+                }
+                vec![]
+            }
+            Failure::UpstreamUnavailable | Failure::NotACredentialFailure | Failure::Unclassified => {
+                if trigger == Trigger::Schedule {
+                    self.probes.failures = (self.probes.failures << 1) | 1;
+                    // Hysteresis: two of the last three (FM-14).
+                    if (self.probes.failures & 0b111).count_ones() >= 2 {
+                        self.be_quiet(verdict.retry_after, now);
+                        self.note_probe_trouble(verdict, now);
+                    }
+                }
+                vec![]
+            }
+        }
+    }
+
+    /// The API refused a value that can be renewed: one refresh decides, at most one in ten minutes.
+    fn value_refused(
+        &mut self,
+        verdict: Verdict,
+        trigger: Trigger,
+        now: Now,
+        policy: &Policy,
+    ) -> Vec<Effect> {
+        if let Some(until) = self.settling_until(now) {
+            // RF-33: the new value is still on its way through the provider's replicas.
+            self.probes.next_at = Some(until);
+            return vec![];
+        }
+        if self.probes.on_trial_until.is_some_and(|until| until > now.wall) {
+            // FAULTS §2.2 rule 1 b: refused, renewed, refused again. Seen by our own probe, not by hearsay.
+            if trigger == Trigger::Schedule {
+                self.probes.on_trial_until = None;
+                self.note_probe_trouble(Verdict { cause: Some("rejected_after_refresh".into()), ..verdict }, now);
+                self.standing = Standing::Revoked { since: now.wall };
+                return vec![];
+            }
+            return self.probe(Trigger::Refusal, now, policy);
+        }
+        let recently = self.refreshed.first().is_some_and(|at| *at + REFUSAL_GAP > now.wall);
+        if recently || self.flight != Flight::Grounded {
+            self.note_probe_trouble(verdict, now);
+            return self.probe_again(trigger, now, policy);
+        }
+        self.probes.on_trial_until = Some(now.wall + TRIAL);
+        let effects = self.take_off(Trigger::Refusal, now, policy);
+        if effects.is_empty() {
+            self.probes.on_trial_until = None;
+            self.note_probe_trouble(verdict, now);
+        }
+        effects
+    }
+
+    fn probe_again(&mut self, trigger: Trigger, now: Now, policy: &Policy) -> Vec<Effect> {
+        if trigger == Trigger::Refusal { self.probe(Trigger::Refusal, now, policy) } else { vec![] }
+    }
+
+    /// The API refused a static key: a second look, and the home store, decide.
+    fn key_refused(&mut self, verdict: Verdict, trigger: Trigger, now: Now, policy: &Policy) -> Vec<Effect> {
+        if trigger == Trigger::Refusal {
+            // Hearsay: we look ourselves, at once.
+            return self.probe(Trigger::Refusal, now, policy);
+        }
+        match &self.standing {
+            Standing::Suspect(suspicion) if suspicion.by == Witness::Api => {
+                if now.wall.duration_since(suspicion.since) >= SignedDuration::try_from(SECOND_LOOK).unwrap_or_default()
+                {
+                    self.note_probe_trouble(verdict, now);
+                    self.standing = Standing::Revoked { since: now.wall };
+                }
+                vec![]
+            }
+            _ => {
+                let definitive = verdict.definitive;
+                self.note_probe_trouble(verdict, now);
+                let confirm_at = now.wall + SECOND_LOOK;
+                self.standing =
+                    Standing::Suspect(Suspicion { since: now.wall, confirm_at, definitive, by: Witness::Api });
+                vec![Effect::Reload]
+            }
+        }
+    }
+
+    fn be_quiet(&mut self, asked: Option<Duration>, now: Now) {
+        let quiet = self.probes.quiet.map_or(SECOND_LOOK * 10, |quiet| (quiet * 2).min(MOST_QUIET));
+        self.probes.quiet = Some(quiet);
+        self.probes.quiet_until = Some(now.wall + quiet.max(asked.unwrap_or_default()).min(MOST_QUIET));
+    }
+
+    fn note_probe_trouble(&mut self, verdict: Verdict, now: Now) {
+        let (since, refreshes) =
+            self.trouble.as_ref().map_or((now.wall, 0), |trouble| (trouble.since, trouble.refreshes));
+        let retry_at = self.probes.quiet_until.unwrap_or(now.wall + Duration::from_secs(300));
+        self.trouble = Some(Trouble { since, refreshes, verdict, retry_at });
+    }
+}

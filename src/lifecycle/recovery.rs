@@ -1,0 +1,42 @@
+//! What a flight found in the ledger means (FAULTS §4.3). There is no second machine for recovery, only a second place to start from.
+
+use super::{
+    machine::{Effect, Flight, Found, Lifecycle},
+    plan::Policy,
+    refreshing::LOST,
+};
+use crate::{
+    clock::Now,
+    credential::{Failure, Verdict},
+};
+
+impl Lifecycle {
+    pub(super) fn found(&mut self, found: Found, now: Now, policy: &Policy) -> Vec<Effect> {
+        match found {
+            // RR-1: nothing was sent.
+            Found::Prepared => self.flight = Flight::Grounded,
+            // RR-2: the watcher promotes the captured reply; until then one is in the air.
+            Found::Received { attempt } => self.flight = Flight::Received { attempt },
+            Found::Nothing if self.is_in_flight() => self.flight = Flight::Grounded,
+            Found::Nothing => {}
+            // RR-3: the old call must be dead first, then the rotation profile decides. A kind that spends no grant
+            // loses nothing by asking again.
+            Found::Sent { prepared_at, dead_at } => {
+                if policy.kind.spends_grant() {
+                    let retry_at = self.present_again_at(prepared_at, 0, now, 0.5, policy).max(dead_at);
+                    self.note_lost(now);
+                    self.flight = Flight::Lost { since: prepared_at, retry_at, tries: 0 };
+                } else {
+                    self.flight = Flight::Grounded;
+                    self.not_before = Some(dead_at);
+                }
+            }
+        }
+        vec![]
+    }
+
+    fn note_lost(&mut self, now: Now) {
+        let verdict = Verdict::of(Failure::UpstreamUnavailable, LOST);
+        self.trouble = Some(super::machine::Trouble { since: now.wall, refreshes: 1, verdict, retry_at: now.wall });
+    }
+}
