@@ -7,50 +7,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// One message to on-call. Holds no secret; it is stored in the outbox as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// The incident's key, the same from opening to resolving (`credd/3f2a…`).
-    pub dedup_key: String,
-    /// Opens or closes.
-    pub action: Action,
-    /// How bad.
-    pub severity: Severity,
-    /// `credential_revoked`, `rotation_outcome_unknown`, …
-    pub kind: String,
-    /// Whom it is about; several when grouped.
-    pub credentials: Vec<String>,
-    /// One line, without line breaks: "github-bot was revoked".
-    pub summary: String,
-    /// What, since when, the evidence, what was tried, the one command that mends it. Plain text.
-    pub body: String,
-    /// When the incident began.
-    pub since: Timestamp,
-    /// Made by a person's test.
-    pub test: bool,
-}
-
-/// What a message does to its incident.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Action {
-    /// Opens it, or adds to it.
-    Trigger,
-    /// Closes it.
-    Resolve,
-}
-
-/// Prometheus's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// Wakes somebody.
-    Critical,
-    /// Can wait for the morning.
-    Warning,
-    /// For the record.
-    Info,
-}
+pub use crate::incident::{Action, Message, Severity};
 
 /// How sending ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
