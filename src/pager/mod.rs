@@ -3,11 +3,21 @@
 pub mod email;
 pub mod webhook;
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use crate::incident::{Action, Message, Severity};
+use crate::{
+    clock::Clock,
+    credential::Resolve,
+    fetch::{Call, Exchange},
+};
+
+/// Makes one HTTP request. Whoever hands it over has given it the channel's private CA; it follows no redirects.
+pub type Post = Arc<dyn Fn(Call) -> BoxFuture<'static, Exchange> + Send + Sync>;
 
 /// How sending ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,4 +60,19 @@ pub enum Settings {
     Email(email::Settings),
     /// A signed POST (Standard Webhooks).
     Webhook(webhook::Settings),
+}
+
+/// Opens a channel of the settings: checks what can be checked without the network, and touches nothing.
+/// The error names the field. `post` is used by channels that speak HTTP.
+pub fn open(
+    name: &str,
+    settings: &Settings,
+    resolve: Arc<dyn Resolve>,
+    post: Post,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn Channel>, String> {
+    Ok(match settings {
+        Settings::Email(settings) => Arc::new(email::Email::open(name, settings, resolve, clock)?),
+        Settings::Webhook(settings) => Arc::new(webhook::Webhook::open(name, settings, resolve, post)?),
+    })
 }
