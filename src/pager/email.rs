@@ -121,7 +121,11 @@ impl Email {
         match self.in_time(sent).await {
             Ok(session) => {
                 // The server has the mail: a goodbye that fails must not send it again.
-                let _ = self.in_time(async { Ok(session.close().await) }).await;
+                let goodbye = async {
+                    session.close().await;
+                    Ok(())
+                };
+                let _ = self.in_time(goodbye).await;
                 Delivery::Accepted
             }
             Err(failed) => failed.into(),
