@@ -3,54 +3,21 @@
 pub mod email;
 pub mod webhook;
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// One message to on-call. Holds no secret; it is stored in the outbox as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// The incident's key, the same from opening to resolving (`credd/3f2a…`).
-    pub dedup_key: String,
-    /// Opens or closes.
-    pub action: Action,
-    /// How bad.
-    pub severity: Severity,
-    /// `credential_revoked`, `rotation_outcome_unknown`, …
-    pub kind: String,
-    /// Whom it is about; several when grouped.
-    pub credentials: Vec<String>,
-    /// One line, without line breaks: "github-bot was revoked".
-    pub summary: String,
-    /// What, since when, the evidence, what was tried, the one command that mends it. Plain text.
-    pub body: String,
-    /// When the incident began.
-    pub since: Timestamp,
-    /// Made by a person's test.
-    pub test: bool,
-}
+pub use crate::incident::{Action, Message, Severity};
+use crate::{
+    clock::Clock,
+    credential::Resolve,
+    fetch::{Call, Exchange},
+};
 
-/// What a message does to its incident.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Action {
-    /// Opens it, or adds to it.
-    Trigger,
-    /// Closes it.
-    Resolve,
-}
-
-/// Prometheus's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// Wakes somebody.
-    Critical,
-    /// Can wait for the morning.
-    Warning,
-    /// For the record.
-    Info,
-}
+/// Makes one HTTP request. Whoever hands it over has given it the channel's private CA; it follows no redirects.
+pub type Post = Arc<dyn Fn(Call) -> BoxFuture<'static, Exchange> + Send + Sync>;
 
 /// How sending ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,4 +60,19 @@ pub enum Settings {
     Email(email::Settings),
     /// A signed POST (Standard Webhooks).
     Webhook(webhook::Settings),
+}
+
+/// Opens a channel of the settings: checks what can be checked without the network, and touches nothing.
+/// The error names the field. `post` is used by channels that speak HTTP.
+pub fn open(
+    name: &str,
+    settings: &Settings,
+    resolve: Arc<dyn Resolve>,
+    post: Post,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn Channel>, String> {
+    Ok(match settings {
+        Settings::Email(settings) => Arc::new(email::Email::open(name, settings, resolve, clock)?),
+        Settings::Webhook(settings) => Arc::new(webhook::Webhook::open(name, settings, resolve, post)?),
+    })
 }

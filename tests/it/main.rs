@@ -1,2 +1,5 @@
 //! One integration-test binary: every file beside this is a module of it.
 mod lifecycle;
+
+mod components;
+mod paging;

@@ -1,0 +1,13 @@
+//! From a fact to a page that somebody reads: mail and webhooks against real servers, and the outbox between.
+
+mod clock;
+mod mail;
+mod oncall;
+mod outbox;
+mod webhook;
+mod world;
+
+/// Longer than anything here takes; it only bounds a test that hangs.
+async fn bounded<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(std::time::Duration::from_secs(60), work).await.expect("the test hangs")
+}
