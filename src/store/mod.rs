@@ -1,16 +1,21 @@
 //! Home stores: where the operator keeps secrets. One port, one contract, one suite of tests over all of them.
 
 pub mod aws;
+mod document;
+pub mod embedded;
 pub mod exec;
 pub mod file;
 pub mod vault;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
-use crate::credential::{Material, MaterialError};
+use crate::{
+    clock::Clock,
+    credential::{Material, MaterialError, Resolve},
+};
 
 /// Where in its store a secret lies: a path (Vault, file), a name or ARN (AWS), a credential's name (embedded, exec);
 /// after `#`, the key inside a secret that holds several.
@@ -105,8 +110,8 @@ pub trait SecretStore: Send + Sync + fmt::Debug {
     /// The current versions, found by listing or by metadata, never by reading values where the store can avoid it.
     /// One answer for each location, in order.
     fn versions<'a>(&'a self, at: &'a [Location]) -> BoxFuture<'a, Vec<Result<Version, StoreError>>>;
-    /// Writes if, and only if, the store still holds `expected` (compare-and-swap). `attempt` makes a repeated write
-    /// of the same value harmless. Answers the new version.
+    /// Writes if, and only if, the store still holds `expected` (compare-and-swap), and answers the new version.
+    /// The document carries `attempt` as its `attempt_id`; the same write once more finds it there and is harmless.
     fn write<'a>(
         &'a self,
         at: &'a Location,
@@ -126,6 +131,35 @@ pub trait SecretStore: Send + Sync + fmt::Debug {
     ) -> BoxFuture<'_, ()>;
     /// How often `versions` should be asked; `None` for a store that tells by itself.
     fn poll_interval(&self) -> Option<Duration>;
+    /// When our own login ends, as far as is known without asking the store.
+    fn auth_expires_at(&self) -> Option<Timestamp> {
+        None
+    }
+}
+
+/// Opens a home store of the settings. Nothing is asked of it yet: a store that is down never prevents a start.
+/// `name` is its name in the settings, for messages.
+pub async fn open(
+    name: &str,
+    settings: &Settings,
+    resolve: Arc<dyn Resolve>,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn SecretStore>, StoreError> {
+    let store: Arc<dyn SecretStore> = match settings {
+        Settings::Vault(settings) => Arc::new(vault::Vault::new(name, settings, resolve, clock)?),
+        #[cfg(feature = "aws")]
+        Settings::Aws(settings) => Arc::new(aws::SecretsManager::new(settings, clock)),
+        #[cfg(not(feature = "aws"))]
+        Settings::Aws(_) => return Err(unusable(name, "this credd was built without the feature `aws`")),
+        Settings::Exec(settings) => Arc::new(exec::Exec::new(name, settings, clock)?),
+        Settings::File(settings) => Arc::new(file::Files::new(settings, clock)),
+    };
+    Ok(store)
+}
+
+/// Settings that cannot work, whatever the store says.
+fn unusable(name: &str, reason: &str) -> StoreError {
+    StoreError::Denied { path: format!("[stores.{name}]"), reason: reason.into() }
 }
 
 /// A home store in the settings: `[stores.NAME]`.

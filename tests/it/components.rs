@@ -1,48 +1,73 @@
-//! Starts the real servers that tests talk to: one script each in `tests/components`.
+//! Starts the real servers that tests need (`tests/components/*.sh`) and ends them when dropped.
 
 use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
-/// A running server; it ends when this is dropped.
+use serde_json::Value;
+
+/// From an empty machine: it is downloaded, unpacked and started in this time.
+const READY: Duration = Duration::from_secs(300);
+
+/// A running server.
 pub struct Component {
-    /// What its READY line said.
-    pub ready: serde_json::Value,
+    /// What its script says of it: `url`, `token`, `pid` and the like.
+    pub ready: Value,
     child: Child,
 }
 
 impl Component {
-    /// Starts a script with these variables and waits for its READY line. Tools come from `$TOOLS_DIR`, or `target/tools`.
-    pub fn start(script: &str, env: &[(&str, &str)]) -> Self {
+    /// Starts a script and waits until the server answers.
+    pub fn start(script: &str, environment: &[(&str, &str)]) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let tools = std::env::var_os("TOOLS_DIR").map_or_else(|| root.join("target/tools"), PathBuf::from);
-        let mut child = Command::new(root.join("tests/components").join(script))
+        let mut child = Command::new("bash")
+            .arg(root.join("tests/components").join(script))
             .env("TOOLS_DIR", tools)
-            .envs(env.iter().copied())
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{script} does not start: {error}"));
-        let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
-        let ready = lines
-            .map_while(Result::ok)
-            .find_map(|line| serde_json::from_str(line.strip_prefix("READY ")?).ok())
-            .unwrap_or_else(|| panic!("{script} ended before it was ready"));
-        Self { ready, child }
+            .expect("bash starts");
+        let output = BufReader::new(child.stdout.take().expect("it is piped"));
+        let (found, ready) = mpsc::channel();
+        thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if let Some(json) = line.strip_prefix("READY ") {
+                    let _ = found.send(json.to_owned());
+                }
+            }
+        });
+        let mut component = Self { ready: Value::Null, child };
+        let line = ready.recv_timeout(READY).unwrap_or_else(|_| panic!("{script} did not become ready; see above"));
+        component.ready = serde_json::from_str(&line).expect("READY is followed by JSON");
+        component
     }
 
     /// A text of the READY line.
     pub fn text(&self, field: &str) -> &str {
-        self.ready[field].as_str().unwrap_or_else(|| panic!("READY has no text {field}: {}", self.ready))
+        self.ready[field].as_str().unwrap_or_else(|| panic!("no {field} in {}", self.ready))
     }
 }
 
 impl Drop for Component {
+    /// The script ends its server and removes its state when it is asked to end.
     fn drop(&mut self) {
-        let process = rustix::process::Pid::from_child(&self.child);
-        let _ = rustix::process::kill_process(process, rustix::process::Signal::TERM);
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        for _ in 0..500 {
+            if let Ok(Some(_)) = self.child.try_wait() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }

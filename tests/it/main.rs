@@ -3,3 +3,6 @@ mod lifecycle;
 
 mod components;
 mod paging;
+
+mod components;
+mod stores;

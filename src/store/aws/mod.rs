@@ -1,4 +1,15 @@
 //! AWS Secrets Manager.
+//!
+//! What the daemon's role needs: `GetSecretValue`, `DescribeSecret`, `ListSecrets`; to write back, `PutSecretValue` and
+//! `UpdateSecretVersionStage` too.
+
+#[cfg(feature = "aws")]
+mod refusal;
+#[cfg(feature = "aws")]
+mod secrets;
+
+#[cfg(feature = "aws")]
+pub use secrets::SecretsManager;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,11 +1,25 @@
 //! HashiCorp Vault: KV v2 (and v1, read-only).
 
-use std::path::PathBuf;
+mod kv;
+mod login;
+mod wire;
 
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use crate::credential::Reference;
+use self::{kv::Kv, login::Login, wire::Wire};
+use super::{Loaded, Location, SecretStore, StoreError, StoreHealth, Version, unusable};
+use crate::{
+    clock::Clock,
+    credential::{Material, Reference, Resolve},
+};
 
 /// `[stores.NAME] kind = "vault"`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -77,4 +91,83 @@ fn secret() -> String {
 
 fn thirty() -> u64 {
     30
+}
+
+/// A home store in Vault.
+#[derive(Debug)]
+pub struct Vault {
+    kv: Kv,
+    poll: Duration,
+}
+
+impl Vault {
+    /// Checks the settings and reads the private CA; Vault itself is asked at the first question.
+    pub fn new(
+        name: &str,
+        settings: &Settings,
+        resolve: Arc<dyn Resolve>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
+        let wire = Arc::new(Wire::new(settings).map_err(|reason| unusable(name, &reason))?);
+        let login = Login::new(name, settings.auth.clone(), Arc::clone(&wire), resolve, Arc::clone(&clock));
+        let mount = settings.mount.trim_matches('/');
+        wire::fits(mount).map_err(|reason| unusable(name, &format!("`mount` {reason}")))?;
+        Ok(Self {
+            kv: Kv::new(mount.to_owned(), wire, login, clock),
+            poll: Duration::from_secs(settings.poll_seconds.max(1)),
+        })
+    }
+}
+
+impl SecretStore for Vault {
+    fn kind(&self) -> &'static str {
+        "vault"
+    }
+
+    fn load<'a>(&'a self, at: &'a Location) -> BoxFuture<'a, Result<Loaded, StoreError>> {
+        Box::pin(self.kv.load(at))
+    }
+
+    fn versions<'a>(&'a self, at: &'a [Location]) -> BoxFuture<'a, Vec<Result<Version, StoreError>>> {
+        Box::pin(self.kv.versions(at))
+    }
+
+    fn write<'a>(
+        &'a self,
+        at: &'a Location,
+        material: &'a Material,
+        expected: &'a Version,
+        attempt: Uuid,
+    ) -> BoxFuture<'a, Result<Version, StoreError>> {
+        Box::pin(self.kv.write(at, material, expected, attempt))
+    }
+
+    fn read_only<'a>(&'a self, at: &'a Location) -> BoxFuture<'a, Option<String>> {
+        Box::pin(self.kv.read_only(at))
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<StoreHealth, StoreError>> {
+        Box::pin(async move {
+            let description = self.kv.describe().await?;
+            Ok(StoreHealth { description, auth_expires_at: self.auth_expires_at() })
+        })
+    }
+
+    /// Keeps our own login alive. Vault tells of no change by itself.
+    fn run(&self, _: mpsc::Sender<Location>, stop: CancellationToken) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.kv.login.keep() => {}
+            }
+        })
+    }
+
+    fn poll_interval(&self) -> Option<Duration> {
+        Some(self.poll)
+    }
+
+    fn auth_expires_at(&self) -> Option<Timestamp> {
+        self.kv.login.expires_at()
+    }
 }

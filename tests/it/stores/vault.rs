@@ -1,0 +1,238 @@
+//! The Vault store against OpenBao, which speaks Vault's API.
+
+mod login;
+
+use std::sync::Arc;
+
+use credd::{
+    clock::Clock,
+    credential::{EnvReference, Reference},
+    store::{
+        self, SecretStore, StoreError,
+        vault::{Auth, Settings},
+    },
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{Literal, Operator, at, clock, contract, renewed, version_of};
+use crate::components::Component;
+
+/// A running Vault and its administrator.
+struct Vault {
+    server: Component,
+    namespace: Option<&'static str>,
+    mount: &'static str,
+}
+
+impl Vault {
+    fn start(environment: &[(&str, &str)]) -> Self {
+        Self { server: Component::start("vault.sh", environment), namespace: None, mount: "secret" }
+    }
+
+    /// One request of the administrator; it must succeed.
+    async fn admin(&self, method: Method, path: &str, body: Value) -> Value {
+        let mut http = reqwest::Client::builder().no_proxy();
+        let ca = self.server.text("ca");
+        if ca.is_empty() {
+            http = http.tls_certs_only([]);
+        } else {
+            http = http.tls_certs_only([reqwest::Certificate::from_pem(&std::fs::read(ca).unwrap()).unwrap()]);
+        }
+        let mut request = http.build().unwrap().request(method, format!("{}/v1/{path}", self.server.text("url")));
+        if let Some(namespace) = self.namespace {
+            request = request.header("X-Vault-Namespace", namespace);
+        }
+        let reply = request.header("X-Vault-Token", self.server.text("token")).json(&body).send().await.unwrap();
+        let (status, text) = (reply.status(), reply.text().await.unwrap());
+        assert!(status.is_success(), "{path}: {status} {text}");
+        serde_json::from_str(&text).unwrap_or(Value::Null)
+    }
+
+    fn settings(&self, auth: Auth) -> Settings {
+        let ca = self.server.text("ca");
+        Settings {
+            address: self.server.text("url").parse().unwrap(),
+            namespace: self.namespace.map(Into::into),
+            ca: (!ca.is_empty()).then(|| ca.into()),
+            mount: self.mount.into(),
+            auth,
+            poll_seconds: 30,
+        }
+    }
+
+    fn root(&self) -> Auth {
+        Auth::Token { token: literal(self.server.text("token")) }
+    }
+
+    async fn policy(&self, name: &str, rules: &str) {
+        self.admin(Method::PUT, &format!("sys/policies/acl/{name}"), json!({ "policy": rules })).await;
+    }
+}
+
+fn literal(text: &str) -> Reference {
+    Reference::Env(EnvReference { env: text.into() })
+}
+
+async fn open(settings: Settings, clock: Arc<dyn Clock>) -> Arc<dyn SecretStore> {
+    store::open("vault-main", &store::Settings::Vault(settings), Arc::new(Literal), clock).await.unwrap()
+}
+
+impl Operator for Vault {
+    async fn put(&self, name: &str, document: &Value) {
+        self.admin(Method::POST, &format!("{}/data/{name}", self.mount), json!({ "data": document })).await;
+    }
+
+    /// As `vault kv delete` does: softly, the versions can be had back.
+    async fn remove(&self, name: &str) {
+        self.admin(Method::DELETE, &format!("{}/data/{name}", self.mount), Value::Null).await;
+    }
+}
+
+#[tokio::test]
+async fn kv_v2_keeps_the_contract() {
+    let vault = Vault::start(&[]);
+    let store = open(vault.settings(vault.root()), clock()).await;
+    assert_eq!(store.auth_expires_at(), None, "nothing was asked yet");
+    contract(store.as_ref(), &vault).await;
+    let health = store.check().await.unwrap();
+    assert!(health.description.contains("KV v2 at secret/"), "{health:?}");
+    assert_eq!(health.auth_expires_at, None, "a root token never ends");
+    deleted_secrets(store.as_ref(), &vault).await;
+}
+
+/// Soft deletion keeps the versions and their number; deletion for good starts again at 1.
+async fn deleted_secrets(store: &dyn SecretStore, vault: &Vault) {
+    vault.put("del", &json!({"refresh_token": "r1"})).await;
+    vault.put("del", &json!({"refresh_token": "r2"})).await;
+    let held = store.load(&at("del")).await.unwrap();
+    vault.remove("del").await;
+    let written = store.write(&at("del"), &renewed(&held.material, "r3"), &held.version, Uuid::now_v7()).await.unwrap();
+    assert_eq!(version_of(store, "del").await, Ok(written), "cas is the deleted version, not 0");
+
+    vault.admin(Method::DELETE, "secret/metadata/del", Value::Null).await;
+    assert!(matches!(store.load(&at("del")).await, Err(StoreError::NotFound { .. })));
+    vault.put("del", &json!({"refresh_token": "anew"})).await;
+    let anew = store.load(&at("del")).await.unwrap();
+    assert!(anew.version.0.starts_with("1@"), "a lower number, and still newer: {:?}", anew.version);
+    assert_eq!(version_of(store, "del").await, Ok(anew.version));
+}
+
+#[tokio::test]
+async fn fm20_kv_v1_is_read_and_never_written() {
+    let mut vault = Vault::start(&[]);
+    vault.admin(Method::POST, "sys/mounts/team/old", json!({"type": "kv", "options": {"version": "1"}})).await;
+    vault.mount = "team/old";
+    let put = async |token: &str| {
+        vault.admin(Method::POST, "team/old/app", json!({ "refresh_token": token })).await;
+    };
+    put("r1").await;
+    let store = open(vault.settings(vault.root()), clock()).await;
+    let first = store.load(&at("app")).await.unwrap();
+    assert_eq!(version_of(store.as_ref(), "app").await, Ok(first.version.clone()));
+    put("r2").await;
+    assert_ne!(version_of(store.as_ref(), "app").await.unwrap(), first.version);
+    assert!(store.read_only(&at("app")).await.unwrap().contains("v2"));
+    let refused = store.write(&at("app"), &first.material, &first.version, Uuid::now_v7()).await;
+    assert!(matches!(refused, Err(StoreError::ReadOnly { .. })));
+    assert_eq!(vault.admin(Method::GET, "team/old/app", Value::Null).await["data"], json!({"refresh_token": "r2"}));
+    assert!(store.check().await.unwrap().description.contains("KV v1"));
+}
+
+#[tokio::test]
+async fn a_namespace_is_a_world_of_its_own() {
+    let mut vault = Vault::start(&[]);
+    vault.admin(Method::PUT, "sys/namespaces/team", json!({})).await;
+    vault.namespace = Some("team");
+    vault.mount = "kv";
+    vault.admin(Method::POST, "sys/mounts/kv", json!({"type": "kv", "options": {"version": "2"}})).await;
+    // A fresh mount upgrades itself and answers 400 meanwhile.
+    let store = open(vault.settings(vault.root()), clock()).await;
+    let mut settled = false;
+    for _ in 0..200 {
+        settled = matches!(store.load(&at("nothing")).await, Err(StoreError::NotFound { .. }));
+        if settled {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(settled, "{:?}", store.load(&at("nothing")).await);
+    contract(store.as_ref(), &vault).await;
+    vault.put("app", &json!({"key": "k"})).await;
+    let elsewhere = open(Settings { namespace: None, ..vault.settings(vault.root()) }, clock()).await;
+    assert!(elsewhere.load(&at("app")).await.is_err());
+}
+
+#[tokio::test]
+async fn what_a_policy_does_not_allow_is_denied_with_the_rule_to_add() {
+    let vault = Vault::start(&[]);
+    vault.put("app", &json!({"refresh_token": "r"})).await;
+    vault.policy("reader", r#"path "secret/data/app" { capabilities = ["read"] }"#).await;
+    let made = vault.admin(Method::POST, "auth/token/create", json!({"policies": ["reader"], "ttl": "1h"})).await;
+    let token = made["auth"]["client_token"].as_str().unwrap();
+    let store = open(vault.settings(Auth::Token { token: literal(token) }), clock()).await;
+    let loaded = store.load(&at("app")).await.unwrap();
+    assert!(store.auth_expires_at().is_some());
+    assert!(matches!(store.load(&at("other")).await, Err(StoreError::Denied { .. })));
+    let unlisted = version_of(store.as_ref(), "app").await.unwrap_err().to_string();
+    assert!(unlisted.contains("secret/metadata/app"), "{unlisted}");
+    assert!(store.read_only(&at("app")).await.unwrap().contains("secret/data/app"));
+    let refused = store.write(&at("app"), &loaded.material, &loaded.version, Uuid::now_v7()).await;
+    assert!(matches!(refused, Err(StoreError::Denied { .. })), "{refused:?}");
+    for place in ["", "/app", "a/../../x", "app\n"] {
+        assert!(matches!(store.load(&at(place)).await, Err(StoreError::Denied { .. })), "{place:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_private_ca_is_trusted_only_where_it_is_named() {
+    let vault = Vault::start(&[("MODE", "server"), ("TLS", "1")]);
+    vault.put("app", &json!({"key": "k"})).await;
+    let store = open(vault.settings(vault.root()), clock()).await;
+    store.load(&at("app")).await.unwrap();
+    let stranger = open(Settings { ca: None, ..vault.settings(vault.root()) }, clock()).await;
+    let error = stranger.load(&at("app")).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Unreachable { reason, .. } if reason.contains("certificate")), "{error}");
+    fm15_sealed(&vault, store.as_ref()).await;
+}
+
+async fn fm15_sealed(vault: &Vault, store: &dyn SecretStore) {
+    vault.admin(Method::PUT, "sys/seal", Value::Null).await;
+    for error in [store.load(&at("app")).await.unwrap_err(), store.check().await.unwrap_err()] {
+        assert!(matches!(&error, StoreError::Unreachable { reason, .. } if reason.contains("sealed")), "{error}");
+    }
+    vault.admin(Method::PUT, "sys/unseal", json!({"key": vault.server.text("unseal_key")})).await;
+    let mut open = store.load(&at("app")).await;
+    for _ in 0..200 {
+        if open.is_ok() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        open = store.load(&at("app")).await;
+    }
+    open.expect("our token survived the seal");
+}
+
+#[tokio::test]
+async fn a_vault_that_is_down_prevents_no_start() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", nobody.local_addr().unwrap());
+    drop(nobody);
+    let settings = |address: &str| Settings {
+        address: address.parse().unwrap(),
+        namespace: None,
+        ca: None,
+        mount: "secret".into(),
+        auth: Auth::Token { token: literal("root") },
+        poll_seconds: 30,
+    };
+    let store = open(settings(&address), clock()).await;
+    let error = store.load(&at("app")).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Unreachable { reason, .. } if reason.contains("refused")), "{error}");
+    for wrong in ["ftp://vault", "https://vault/path", "https://user:canary-password@vault"] {
+        let opened = store::open("v", &store::Settings::Vault(settings(wrong)), Arc::new(Literal), clock()).await;
+        let error = opened.unwrap_err().to_string();
+        assert!(error.contains("[stores.v]") && !error.contains("canary"), "{error}");
+    }
+}
