@@ -1,13 +1,18 @@
 //! Upstreams: turns a provider's description and a credential's material into requests, and sends them once.
 
-use std::sync::Arc;
+mod assertion;
+mod fill;
+mod grant;
+mod probe;
+
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
 use crate::{
     catalogue::Provider,
     credential::{Kind, Material},
-    fetch::Exchange,
+    fetch::{Exchange, Fetch},
 };
 
 /// What one credential's calls are made of.
@@ -48,7 +53,7 @@ pub enum Unmakable {
     #[error("the secret has no {0}")]
     Missing(&'static str),
     /// A placeholder has no value.
-    #[error("{{{0}}} has no value: set it in the credential's `with` table or in its secret")]
+    #[error("{{{0}}} has no value: set it in the credential's `with` table or as a member of its secret")]
     Placeholder(String),
     /// The provider does not say how.
     #[error("provider {provider} has no {what}: set it in the credential's settings")]
@@ -57,6 +62,14 @@ pub enum Unmakable {
         provider: String,
         /// `token_endpoint`, `probe`.
         what: &'static str,
+    },
+    /// The provider has no way for this kind of credential.
+    #[error("provider {provider} does not describe {kind} credentials: choose another kind, or describe it in the provider's file")]
+    Unsupported {
+        /// Whose file.
+        provider: String,
+        /// `jwt_bearer`.
+        kind: &'static str,
     },
     /// The private key does not sign.
     #[error("the private key cannot be used: {0}")]
@@ -73,3 +86,36 @@ pub trait Upstream: Send + Sync {
     /// Sends the provider's probe with the current access token.
     fn probe<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Exchange, Unmakable>>;
 }
+
+/// A token request may take this long in all (FAULTS §8).
+pub const REFRESH_BUDGET: Duration = Duration::from_secs(30);
+
+/// A probe may take this long in all (FAULTS §8).
+pub const PROBE_BUDGET: Duration = Duration::from_secs(10);
+
+/// The upstreams behind HTTP. A refresh token goes to the endpoint of the settings or the provider, and nowhere else:
+/// redirects are not followed, and no reply names an endpoint.
+#[derive(Clone, Debug)]
+pub struct HttpUpstream {
+    fetch: Arc<Fetch>,
+}
+
+impl HttpUpstream {
+    /// Sends by this client.
+    pub fn new(fetch: Arc<Fetch>) -> Self {
+        Self { fetch }
+    }
+}
+
+impl Upstream for HttpUpstream {
+    fn refresh<'a>(&'a self, subject: &'a Subject, now: jiff::Timestamp) -> BoxFuture<'a, Result<Exchange, Unmakable>> {
+        Box::pin(async move { Ok(self.fetch.exchange(grant::call(subject, now)?).await) })
+    }
+
+    fn probe<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Exchange, Unmakable>> {
+        Box::pin(async move { Ok(self.fetch.exchange(probe::call(subject)?).await) })
+    }
+}
+
+#[cfg(test)]
+mod tests;
