@@ -14,5 +14,5 @@ pub use body::{BODY_CAP, BodyError, read};
 pub use problem::{Action, AuthFailure, Problem};
 pub use pulse::{Beat, Pulse};
 pub use readiness::{Guard, Readiness};
-pub use serve::{Limits, serve};
+pub use serve::{Limits, serve, serve_router};
 pub use unix::{BindError, UnixDoor};

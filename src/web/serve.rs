@@ -19,6 +19,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
 
 use super::{
     Caller, Listener,
@@ -66,6 +67,8 @@ impl Default for Limits {
 /// A request's head and a connection's buffer may have that many bytes.
 const BUFFER: usize = 16 * 1024;
 
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-type: text/plain\r\n\
     content-length: 22\r\nconnection: close\r\n\r\ntoo many connections.\n";
 
@@ -76,7 +79,7 @@ where
     F: Fn(Caller) -> S,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
     S::Future: Send,
-    B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     let places = Places::default();
     let connections = TaskTracker::new();
@@ -109,6 +112,24 @@ where
     connections.wait().await;
 }
 
+/// Serves a router. Its handlers find the [`Caller`] among the request's extensions.
+pub async fn serve_router<L: Listener>(
+    listener: L,
+    router: axum::Router,
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
+    let service = move |caller: Caller| {
+        let router = router.clone();
+        service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(caller);
+            router.clone().oneshot(request)
+        })
+    };
+    serve(listener, service, limits, clock, stop).await;
+}
+
 fn connection<Io, S, B>(
     io: Io,
     service: S,
@@ -119,7 +140,7 @@ fn connection<Io, S, B>(
 where
     Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-    B: Body<Data = Bytes, Error = Infallible> + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + 'static,
 {
     let phase = Phase::default();
     let io = TokioIo::new(Patient::new(io, phase.clone(), limits, clock));

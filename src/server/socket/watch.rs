@@ -62,7 +62,7 @@ impl Desk {
     fn follow(self: Arc<Self>, watch: Watch, peer: Peer) -> BoxStream<'static, Bytes> {
         let start = (self, watch, Told::default());
         let blocks = stream::unfold(start, move |(desk, mut watch, mut told)| async move {
-            loop {
+            while !told.over {
                 let block = match watch.next().await? {
                     Seen::Edition(edition) => desk.tell(&mut told, &edition, &watch, peer),
                     Seen::Removed => told.remove(watch.slot().current().view.name.as_str()),
@@ -72,6 +72,7 @@ impl Desk {
                     return Some((Bytes::from_owner(block), (desk, watch, told)));
                 }
             }
+            None
         });
         blocks.boxed()
     }
@@ -81,9 +82,6 @@ impl Desk {
         let Some(reader) = edition.grants(peer, self.own_uid) else {
             return told.remove(edition.view.name.as_str());
         };
-        if told.over {
-            return Zeroizing::default();
-        }
         let now = self.parts.clock.now();
         let (name, generation) = (&edition.view.name, edition.view.generation);
         let token = edition.token(now);
@@ -128,11 +126,10 @@ struct Told {
 impl Told {
     /// The credential is gone, or its follower may no longer read it: the two look alike.
     fn remove(&mut self, name: &str) -> Zeroizing<Vec<u8>> {
+        self.over = true;
         let mut block = Zeroizing::default();
-        if !std::mem::replace(&mut self.over, true) {
-            let body = serde_json::json!({ "name": name, "failure": AuthFailure::unknown(name) });
-            text(&mut block, &["event: removed\ndata: ", &body.to_string(), "\n\n"]);
-        }
+        let body = serde_json::json!({ "name": name, "failure": AuthFailure::unknown(name) });
+        text(&mut block, &["event: removed\ndata: ", &body.to_string(), "\n\n"]);
         block
     }
 }
