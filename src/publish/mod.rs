@@ -1,12 +1,18 @@
 //! What is published: the current generation of each credential and what may be known of it.
 
 mod ask;
+mod board;
+mod readers;
+mod ready;
 
-pub use ask::{Answer, Ask, Asks};
+pub use ask::{Answer, Ask, Asks, Stopping};
+pub use board::{Change, Publisher, Seen, Slot, Subscriber, Watch, channel};
+pub use readers::{Peer, Usage, Used, granted};
+pub use ready::{Edition, Ready};
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +83,22 @@ pub struct View {
     pub problem: Option<Problem>,
     /// `rate_limited`, `store_stale`, `writeback_pending`, `unsaved`, `scope_reduced`, `clock_untrusted`.
     pub flags: Vec<&'static str>,
+}
+
+impl View {
+    /// Time left by the date; negative once it has ended, `None` when no end is known.
+    pub fn left(&self, now: Timestamp) -> Option<SignedDuration> {
+        Some(self.expires_at?.duration_since(now))
+    }
+
+    /// The state, with a look at the clock: it was published some time ago.
+    pub fn state_at(&self, now: Timestamp) -> State {
+        match self.state {
+            State::Uninitialised | State::Revoked => self.state,
+            _ if self.left(now).is_some_and(|left| left <= SignedDuration::ZERO) => State::Expired,
+            state => state,
+        }
+    }
 }
 
 /// What is wrong with a credential.

@@ -1,5 +1,11 @@
 //! The faces that deliver and report: the socket, health, metrics, and the operator's own socket.
 
+pub mod admin;
+pub mod health;
+pub mod scrape;
+pub mod socket;
+mod unavailable;
+
 use std::{net::SocketAddr, path::PathBuf};
 
 use schemars::JsonSchema;
@@ -20,6 +26,8 @@ pub struct Settings {
     pub socket: Option<PathBuf>,
     /// Mode of the readers' socket; who may read what is decided by `readers`, not by the mode.
     pub socket_mode: String,
+    /// Connections that one user may have to the readers' socket at once.
+    pub connections_per_uid: usize,
     /// Which state makes `/health` fail, beside an expired or revoked required credential.
     pub fail_on: FailOn,
 }
@@ -44,7 +52,16 @@ impl Default for Settings {
             details_token: None,
             socket: None,
             socket_mode: "0666".into(),
+            connections_per_uid: 1024,
             fail_on: FailOn::default(),
         }
     }
+}
+
+/// A length of time in a query: seconds as a number, or a duration (`30s`, `2m`).
+fn duration(name: &str, text: &str) -> Result<std::time::Duration, String> {
+    let seconds = text.parse::<u64>().ok().map(std::time::Duration::from_secs);
+    seconds
+        .or_else(|| std::time::Duration::try_from(text.parse::<jiff::SignedDuration>().ok()?).ok())
+        .ok_or_else(|| format!("`{name}` must be seconds or a duration like 30s or 2m"))
 }

@@ -1,0 +1,235 @@
+//! The board: shards put editions up, faces read them. A read takes no lock and waits for nobody.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use arc_swap::{ArcSwap, Guard};
+use prometheus::IntCounter;
+use tokio::sync::watch;
+
+use super::{Edition, Published, Usage, View};
+use crate::{
+    clock::{Clock, Now},
+    credential::CredentialId,
+};
+
+/// Adding a credential copies one stripe, not the whole board.
+const STRIPES: usize = 256;
+
+type Names = HashMap<CredentialId, Arc<Slot>>;
+
+struct Board {
+    stripes: Vec<Stripe>,
+    hasher: RandomState,
+    clock: Arc<dyn Clock>,
+    observer: OnceLock<Box<dyn Fn(Change<'_>) + Send + Sync>>,
+}
+
+#[derive(Default)]
+struct Stripe {
+    names: ArcSwap<Names>,
+    writer: Mutex<()>,
+}
+
+/// What an observer is told, at once and in the publishing task.
+#[derive(Debug)]
+pub enum Change<'a> {
+    /// A credential was published.
+    Set {
+        /// What was known of it before; `None` for a new one.
+        before: Option<&'a View>,
+        /// What is known now.
+        after: &'a View,
+    },
+    /// A credential is no longer published.
+    Removed(&'a View),
+}
+
+/// Two ends of a new board: shards publish, faces subscribe. Both ends may be cloned.
+pub fn channel(clock: Arc<dyn Clock>) -> (Publisher, Subscriber) {
+    let stripes = std::iter::repeat_with(Stripe::default).take(STRIPES).collect();
+    let board = Arc::new(Board { stripes, hasher: RandomState::new(), clock, observer: OnceLock::new() });
+    (Publisher(board.clone()), Subscriber(board))
+}
+
+/// One credential's place on the board; it outlives every edition, until the credential is removed.
+#[derive(Debug)]
+pub struct Slot {
+    current: ArcSwap<Edition>,
+    /// Rings at news; `true` once the credential is removed.
+    removed: watch::Sender<bool>,
+    /// Who read it.
+    pub usage: Usage,
+    /// The counter of its deliveries on the socket, found once: a look-up by label at each read would cost more than the read.
+    pub deliveries: OnceLock<IntCounter>,
+}
+
+impl Slot {
+    /// The edition of this moment.
+    pub fn current(&self) -> Guard<Arc<Edition>> {
+        self.current.load()
+    }
+
+    /// Whether it is no longer on the board.
+    pub fn is_removed(&self) -> bool {
+        *self.removed.borrow()
+    }
+
+    /// Follows it: the current edition first.
+    pub fn watch(self: &Arc<Self>) -> Watch {
+        let mut news = self.removed.subscribe();
+        news.mark_changed();
+        Watch { slot: self.clone(), news, over: false }
+    }
+}
+
+/// The publishing end.
+#[derive(Clone)]
+pub struct Publisher(Arc<Board>);
+
+impl Publisher {
+    /// Calls the observer at each change from now on; the first observer stays.
+    pub fn observe(&self, observer: impl Fn(Change<'_>) + Send + Sync + 'static) {
+        let _ = self.0.observer.set(Box::new(observer));
+    }
+
+    /// Publishes a credential, or its next edition. Followers hear of it if its value, state, failure or readers changed.
+    pub fn set(&self, published: Published) {
+        let now = self.0.clock.now();
+        let stripe = self.0.stripe(published.view.name.as_str());
+        let _one_writer = stripe.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = stripe.names.load().get(&published.view.name).cloned();
+        let Some(slot) = known else {
+            let edition = Arc::new(Edition::new(published, None, now));
+            let name = edition.view.name.clone();
+            let slot = Slot {
+                current: ArcSwap::new(edition.clone()),
+                removed: watch::Sender::new(false),
+                usage: Usage::default(),
+                deliveries: OnceLock::new(),
+            };
+            let mut names = Names::clone(&stripe.names.load());
+            names.insert(name, Arc::new(slot));
+            stripe.names.store(Arc::new(names));
+            return self.0.tell(Change::Set { before: None, after: &edition.view });
+        };
+        let before = slot.current.load_full();
+        let after = Arc::new(Edition::new(published, Some(&before), now));
+        slot.current.store(after.clone());
+        if after.is_news(&before) {
+            slot.removed.send_replace(false);
+        }
+        self.0.tell(Change::Set { before: Some(&before.view), after: &after.view });
+    }
+
+    /// Takes a credential off the board; whoever follows it is told.
+    pub fn remove(&self, name: &CredentialId) {
+        let stripe = self.0.stripe(name.as_str());
+        let _one_writer = stripe.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = Names::clone(&stripe.names.load());
+        if let Some(slot) = names.remove(name) {
+            stripe.names.store(Arc::new(names));
+            slot.removed.send_replace(true);
+            self.0.tell(Change::Removed(&slot.current().view));
+        }
+    }
+}
+
+/// The reading end.
+#[derive(Clone)]
+pub struct Subscriber(Arc<Board>);
+
+impl Subscriber {
+    /// A credential's place, by name.
+    pub fn get(&self, name: &str) -> Option<Arc<Slot>> {
+        self.0.stripe(name).names.load().get(name).cloned()
+    }
+
+    /// Every credential's place, by name in order.
+    pub fn slots(&self) -> Vec<Arc<Slot>> {
+        let mut slots: Vec<_> =
+            self.0.stripes.iter().flat_map(|stripe| stripe.names.load().values().cloned().collect::<Vec<_>>()).collect();
+        slots.sort_by(|a, b| a.current().view.name.cmp(&b.current().view.name));
+        slots
+    }
+
+    /// What may be known of every credential, by name in order.
+    pub fn list(&self) -> Vec<View> {
+        self.slots().iter().map(|slot| slot.current().view.clone()).collect()
+    }
+
+    /// Follows a credential: the current edition first, then each change.
+    pub fn watch(&self, name: &str) -> Option<Watch> {
+        self.get(name).map(|slot| slot.watch())
+    }
+
+    /// Both clocks, now.
+    pub fn now(&self) -> Now {
+        self.0.clock.now()
+    }
+}
+
+/// Follows one credential; whoever is slow misses editions in between, never the last.
+#[derive(Debug)]
+pub struct Watch {
+    slot: Arc<Slot>,
+    news: watch::Receiver<bool>,
+    over: bool,
+}
+
+/// What a follower sees.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    /// The newest edition.
+    Edition(Arc<Edition>),
+    /// The credential is no longer published; nothing follows.
+    Removed,
+}
+
+impl Watch {
+    /// The current edition at the first call, later the newest one after each change; `None` after the removal.
+    pub async fn next(&mut self) -> Option<Seen> {
+        if self.over {
+            return None;
+        }
+        // The slot holds the sender, so this cannot fail.
+        let _ = self.news.changed().await;
+        let removed = *self.news.borrow_and_update();
+        self.over = removed;
+        Some(if removed { Seen::Removed } else { Seen::Edition(self.slot.current.load_full()) })
+    }
+
+    /// Which credential's place it follows.
+    pub fn slot(&self) -> &Arc<Slot> {
+        &self.slot
+    }
+}
+
+impl Board {
+    fn stripe(&self, name: &str) -> &Stripe {
+        let hash = self.hasher.hash_one(name);
+        &self.stripes[usize::try_from(hash % STRIPES as u64).expect("less than 256")]
+    }
+
+    fn tell(&self, change: Change<'_>) {
+        if let Some(observer) = self.observer.get() {
+            observer(change);
+        }
+    }
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Publisher")
+    }
+}
+
+impl fmt::Debug for Subscriber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Subscriber")
+    }
+}

@@ -1,0 +1,149 @@
+//! An edition: what is published of a credential at one moment, with the answer to a read as ready bytes.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use jiff::Timestamp;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::{Peer, Published, Reader, Token, View, granted};
+use crate::{clock::Now, credential::Generation, lifecycle::State};
+
+/// What is published of a credential, until the next edition.
+#[derive(Debug)]
+pub struct Edition {
+    /// What may be known.
+    pub view: View,
+    /// Boot time at which it was published.
+    pub published: Duration,
+    readers: Arc<[Reader]>,
+    ready: Option<Ready>,
+}
+
+/// The answer to a read, rendered once.
+pub struct Ready {
+    /// The whole body of the response; its bytes are wiped when the last reader has them.
+    pub body: Bytes,
+    /// The generation as an entity tag.
+    pub etag: HeaderValue,
+    /// Which value it is.
+    pub generation: Generation,
+    /// Served before it was durable.
+    pub unsaved: bool,
+    /// When it ends by the date, and by boot time: a stepped clock revives no token.
+    ends: Option<(Timestamp, Duration)>,
+}
+
+impl std::fmt::Debug for Ready {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Ready(generation {}, {} bytes)", self.generation, self.body.len())
+    }
+}
+
+impl Edition {
+    pub(super) fn new(published: Published, before: Option<&Self>, now: Now) -> Self {
+        let before = before.and_then(|edition| edition.ready.as_ref());
+        let ready = published.token.as_ref().map(|token| Ready::new(&published.view, token, before, now));
+        Self { view: published.view, published: now.boot, readers: published.readers, ready }
+    }
+
+    /// The token, while it has not ended.
+    pub fn token(&self, now: Now) -> Option<&Ready> {
+        self.ready.as_ref().filter(|ready| ready.left(now).is_none_or(|left| !left.is_zero()))
+    }
+
+    /// The token, if it lives at least that long; one whose end is unknown does.
+    pub fn token_for(&self, need: Duration, now: Now) -> Option<&Ready> {
+        self.token(now).filter(|ready| ready.left(now).is_none_or(|left| left >= need))
+    }
+
+    /// Whether a value is published, ended or not.
+    pub fn has_token(&self) -> bool {
+        self.ready.is_some()
+    }
+
+    /// The state, with a look at the clock: a shard that overslept makes no dead token `fresh`.
+    pub fn state(&self, now: Now) -> State {
+        match self.view.state {
+            State::Uninitialised | State::Revoked => self.view.state,
+            _ if self.ready.is_some() && self.token(now).is_none() => State::Expired,
+            state => state,
+        }
+    }
+
+    /// Whether a peer may read it, and under which name.
+    pub fn grants(&self, peer: Peer, own_uid: u32) -> Option<Option<&str>> {
+        granted(&self.readers, peer, own_uid)
+    }
+
+    /// Who may read it.
+    pub fn readers(&self) -> &[Reader] {
+        &self.readers
+    }
+
+    /// Whether somebody who follows the credential must hear of the step from `before` to this.
+    pub(super) fn is_news(&self, before: &Self) -> bool {
+        let words = |edition: &Self| {
+            let token = edition.ready.as_ref().map(|ready| (ready.generation, ready.unsaved));
+            let view = &edition.view;
+            (token, view.generation, view.expires_at, view.state, view.problem.as_ref().map(|problem| problem.failure))
+        };
+        words(self) != words(before) || self.readers != before.readers
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    name: &'a str,
+    generation: Generation,
+    access_token: &'a str,
+    token_type: &'a str,
+    expires_at: Option<Timestamp>,
+    scope: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unsaved: bool,
+}
+
+impl Ready {
+    fn new(view: &View, token: &Token, before: Option<&Self>, now: Now) -> Self {
+        let ends = token.expires_at.map(|at| {
+            let left = Duration::try_from(at.duration_since(now.wall)).unwrap_or_default();
+            let boot = now.boot.saturating_add(left);
+            // Published again, the same value keeps the earlier end: only a new value brings new time.
+            match before.filter(|before| before.generation == token.generation).and_then(|before| before.ends) {
+                Some((same, earlier)) if same == at => (at, earlier.min(boot)),
+                _ => (at, boot),
+            }
+        });
+        let body = Body {
+            name: view.name.as_str(),
+            generation: token.generation,
+            access_token: token.access_token.expose(),
+            token_type: &token.token_type,
+            expires_at: token.expires_at,
+            scope: token.scope.as_deref(),
+            unsaved: token.unsaved,
+        };
+        // Enough room at once, so that growing leaves no copies behind.
+        let room = 512 + 2 * token.access_token.len() + 2 * token.scope.as_deref().map_or(0, str::len);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+        serde_json::to_writer(&mut *bytes, &body).expect("plain texts and numbers always serialise");
+        let etag = HeaderValue::from_str(&format!("\"{}\"", token.generation)).expect("digits in quotes");
+        Self {
+            body: Bytes::from_owner(bytes),
+            etag,
+            generation: token.generation,
+            unsaved: token.unsaved,
+            ends,
+        }
+    }
+
+    /// Time left: the lesser of what the date and the boot clock say; `None` when no end is known.
+    pub fn left(&self, now: Now) -> Option<Duration> {
+        let (date, boot) = self.ends?;
+        let by_date = Duration::try_from(date.duration_since(now.wall)).unwrap_or_default();
+        Some(by_date.min(boot.saturating_sub(now.boot)))
+    }
+}

@@ -1,0 +1,119 @@
+//! Wanted: however many readers wait for a token, its shard is asked once.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::{oneshot, watch};
+
+use super::Parts;
+use crate::{
+    credential::{CredentialId, Generation},
+    publish::{Ask, Edition, Peer, Seen, Slot},
+};
+
+/// Asks under way, by credential.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted(Arc<Mutex<HashMap<CredentialId, Flight>>>);
+
+#[derive(Clone, Debug)]
+struct Flight {
+    /// What was asked for; who needs more asks again afterwards.
+    need: Duration,
+    /// The generation that the shard names in the end.
+    landed: watch::Receiver<Option<Landed>>,
+}
+
+/// How an ask ended.
+#[derive(Clone, Copy, Debug)]
+enum Landed {
+    /// The shard answered: that generation is, or is about to be, published.
+    At(Generation),
+    /// Nobody answered: the daemon is stopping, or the shard's task failed.
+    Nowhere,
+}
+
+impl Wanted {
+    /// Ends when the token is no longer `needy`, or when its shard says that nothing helps now. Dropping it cancels nothing.
+    pub async fn renewed(
+        &self,
+        parts: &Parts,
+        slot: &Arc<Slot>,
+        need: Duration,
+        peer: Peer,
+        needy: &(impl Fn(&Edition) -> bool + Sync),
+    ) {
+        let mut news = slot.watch();
+        loop {
+            let Some(mut flight) = self.join(parts, slot, need, peer, needy) else { return };
+            let landed = loop {
+                tokio::select! {
+                    biased;
+                    seen = news.next() => match seen {
+                        Some(Seen::Edition(edition)) if needy(&edition) => {}
+                        _ => return,
+                    },
+                    landed = flight.landed.wait_for(Option::is_some) => break landed.ok().and_then(|landed| *landed),
+                }
+            };
+            let Some(Landed::At(generation)) = landed else { return };
+            // The answer may overtake the publication that it speaks of.
+            while slot.current().view.generation < generation {
+                match news.next().await {
+                    Some(Seen::Edition(_)) => {}
+                    _ => return,
+                }
+            }
+            if flight.need >= need {
+                return;
+            }
+        }
+    }
+
+    /// The flight under way, or a new one; `None` if none is needed any longer.
+    fn join(
+        &self,
+        parts: &Parts,
+        slot: &Arc<Slot>,
+        need: Duration,
+        peer: Peer,
+        needy: &impl Fn(&Edition) -> bool,
+    ) -> Option<Flight> {
+        let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock: a flight that has just landed published before it left the table.
+        let current = slot.current();
+        if !needy(&current) {
+            return None;
+        }
+        let id = &current.view.name;
+        if let Some(flight) = flights.get(id) {
+            parts.metrics.credd_refresh_coalesced_total.with_label_values(&[id.as_str()]).inc();
+            return Some(flight.clone());
+        }
+        let (lands, landed) = watch::channel(None);
+        let flight = Flight { need, landed };
+        flights.insert(id.clone(), flight.clone());
+        // In a task of its own: the reader that happened to be first may hang up.
+        tokio::spawn(self.clone().ask(parts.clone(), id.clone(), need, format!("uid {}", peer.uid), lands));
+        Some(flight)
+    }
+
+    async fn ask(
+        self,
+        parts: Parts,
+        id: CredentialId,
+        min_ttl: Duration,
+        actor: String,
+        lands: watch::Sender<Option<Landed>>,
+    ) {
+        let (answer, answered) = oneshot::channel();
+        let landed = match parts.asks.put(Ask::Wanted { id: id.clone(), min_ttl, actor, answer }).await {
+            Ok(()) => answered.await.map_or(Landed::Nowhere, |answer| Landed::At(answer.generation)),
+            Err(_stopping) => Landed::Nowhere,
+        };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        lands.send_replace(Some(landed));
+    }
+}
