@@ -30,9 +30,19 @@ pub const SURFACES: [(&str, Surface); 4] = [
 
 /// Which file this one extends, as far as that can be read.
 pub fn extends(text: &str) -> Option<String> {
+    top(text, "extends").into_iter().next()
+}
+
+/// Other names under which the same service's replies are known.
+pub fn aliases(text: &str) -> Vec<String> {
+    top(text, "aliases")
+}
+
+fn top(text: &str, name: &str) -> Vec<String> {
     let (table, _) = DeTable::parse_recoverable(text);
-    let value = table.get_ref().iter().find(|(key, _)| key.get_ref() == "extends")?;
-    Some(value.1.get_ref().as_str()?.to_owned())
+    let value = table.get_ref().iter().find(|(key, _)| key.get_ref() == name).map(|(_, value)| value);
+    let texts = value.into_iter().flat_map(each).filter_map(|item| item.get_ref().as_str().map(str::to_owned));
+    texts.collect()
 }
 
 /// A provider that knows nothing.
@@ -86,6 +96,7 @@ fn set_some<T>(target: &mut Option<T>, value: Option<T>) {
 fn read_root(root: &Table<'_, '_>, provider: &mut Provider) {
     set(&mut provider.title, root.text("title"));
     root.text("extends");
+    root.texts("aliases");
     set_some(&mut provider.docs, address(root, "docs"));
     set_some(&mut provider.revocation_endpoint, address(root, "revocation_endpoint"));
     set_some(&mut provider.introspection_endpoint, address(root, "introspection_endpoint"));

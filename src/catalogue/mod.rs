@@ -36,6 +36,7 @@ mod embedded {
 pub struct Catalogue {
     sources: BTreeMap<String, Source>,
     providers: BTreeMap<String, Arc<Provider>>,
+    aliases: BTreeMap<String, String>,
 }
 
 /// A file's name as problems and rules give it, and its text.
@@ -97,9 +98,9 @@ impl Catalogue {
         }
     }
 
-    /// A provider by the name that settings use.
+    /// A provider by the name that settings use, or by another that its file claims.
     pub fn provider(&self, name: &str) -> Option<Arc<Provider>> {
-        self.providers.get(name).cloned()
+        self.providers.get(name).or_else(|| self.providers.get(self.aliases.get(name)?)).cloned()
     }
 
     /// All names, in order.
@@ -122,7 +123,11 @@ impl Catalogue {
             }
         }
         problems.dedup();
-        if problems.is_empty() { Ok(Self { sources, providers }) } else { Err(problems) }
+        let claims = sources.iter().flat_map(|(name, source)| {
+            file::aliases(&source.text).into_iter().map(|alias| (alias, name.clone()))
+        });
+        let aliases = claims.collect();
+        if problems.is_empty() { Ok(Self { sources, providers, aliases }) } else { Err(problems) }
     }
 
     fn resolve(

@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use regex::RegexSet;
+use regex::bytes::RegexSet;
 
 /// What a phrase says, before surface and kind of credential are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,12 +119,12 @@ static SET: LazyLock<RegexSet> = LazyLock::new(|| {
         let pattern = entry.pattern.replace("<token>", TOKEN).replace("<who>", WHO).replace("<gap>", r"(?: \w+){0,4}?");
         format!("(?:{})", pattern.replace(r"(?:(?: \w+){0,4}?)", r"(?: \w+){0,4}?"))
     });
-    regex::RegexSetBuilder::new(patterns).unicode(false).size_limit(64 << 20).dfa_size_limit(16 << 20).build().expect("constant patterns")
+    regex::bytes::RegexSetBuilder::new(patterns).unicode(false).size_limit(64 << 20).dfa_size_limit(16 << 20).build().expect("constant patterns")
 });
 
 /// The entries found in some words, as indices in order.
 pub fn found(words: &str) -> impl Iterator<Item = usize> {
-    SET.matches(words).into_iter()
+    SET.matches(words.as_bytes()).into_iter()
 }
 
 /// Lower-case words with one blank between: punctuation goes, apostrophes vanish, addresses of pages are dropped, and

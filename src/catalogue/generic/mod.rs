@@ -5,7 +5,7 @@ mod lexicon;
 mod observe;
 mod page;
 
-pub use observe::{CAP, Form, Observed};
+pub use observe::{Form, Observed};
 
 use lexicon::{ENTRIES, Meaning};
 
