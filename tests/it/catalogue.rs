@@ -39,7 +39,7 @@ impl Row {
 /// Plays every row of `tests/replies/`, with the provider's own file or, to see what carries over, without.
 fn play(own_files: bool) -> Vec<Row> {
     let catalogue = catalogue();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/replies");
+    let folder = std::env::var("REPLIES").map_or_else(|_| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/replies"), Into::into);
     let mut rows = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         for line in fs::read_to_string(entry.unwrap().path()).unwrap().lines() {
@@ -67,7 +67,7 @@ fn share(rows: &[Row], holds: impl Fn(&Row) -> bool) -> f64 {
 fn real_replies_are_understood() {
     for (own_files, subtypes, fields) in [(true, 0.0, 0.0), (false, 0.0, 0.0)] {
         let rows = play(own_files);
-        for row in rows.iter().filter(|row| !row.all_four()) {
+        for row in rows.iter().filter(|row| !row.all_four() && row.verdict.failure != row.expected()) {
             println!(
                 "{own_files} {} {} {} {} expected {} got {:?} {:?}",
                 row.row["provider"], row.row["surface"], row.row["status"], row.row["credential_kind"], row.row["expect"], row.verdict, row.row["body"].as_str().unwrap().chars().take(200).collect::<String>()

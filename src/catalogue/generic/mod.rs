@@ -88,7 +88,7 @@ pub fn judge(observed: &Observed<'_>) -> Finding {
 /// Whether a phrase may decide under this status: some statuses speak louder than words.
 fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
     use Meaning::{
-        Challenge, Dead, DeadGrant, Expired, ExpiredOrDead, Money, Network, Pending, Rate, Scope, Skew, Unavailable,
+        Challenge, Dead, DeadGrant, Expired, ExpiredOrDead, Money, Network, Pending, Rate, Skew, Unavailable,
     };
     let statement = &observed.statements[at];
     let meaning = ENTRIES[entry].meaning;
@@ -107,7 +107,9 @@ fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
             Pending => observed.status() == 409,
             _ => false,
         },
-        402 => matches!(meaning, Meaning::Unrelated | Rate | Scope if meaning != Scope),
+        // A bare "forbidden" repeats the status, and only there does it mean rights.
+        400 | 401 if ENTRIES[entry].name == "forbidden" && !token_endpoint => false,
+        402 => matches!(meaning, Meaning::Unrelated | Rate),
         _ => true,
     }
 }
@@ -140,6 +142,13 @@ fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str) -> Fin
         Meaning::Expired => Finding::of(CredentialExpired, name),
         Meaning::ExpiredOrDead if grant || fixed => Finding::of(CredentialRevoked, name),
         Meaning::Ambiguous | Meaning::Rejected if grant => Finding::of(CredentialRevoked, name),
+        // A client that proves itself by a secret, refused where it does so: the secret or the id is wrong.
+        Meaning::Ambiguous | Meaning::Rejected
+            if matches!(presented, "client_secret" | "client_credentials")
+                && observed.refusal.surface == Surface::TokenEndpoint =>
+        {
+            Finding::of(ClientMisconfigured, "client_refused")
+        }
         Meaning::ExpiredOrDead | Meaning::Ambiguous | Meaning::Rejected => Finding::of(CredentialRejected, name),
         Meaning::InvalidGrant => match presented {
             "refresh_token" | "session_token" | "service_account_jwt" => Finding::of(CredentialRevoked, name),
