@@ -1,18 +1,197 @@
 //! The catalogue: what credd knows of upstreams. Pure: files in, answers out.
 
+mod classify;
+mod expiry;
+mod file;
+mod generic;
+mod lint;
+mod problem;
 mod provider;
+mod redact;
+mod retry;
+mod rule;
+mod tokens;
+mod toml_reader;
 
+pub use file::{PRESENTED, SURFACES};
+pub use lint::lint;
+pub use problem::Problem;
 pub use provider::{Assertion, ClientAuthentication, Probe, Provider, Request, Response, Token};
+pub use rule::{Example, Rule, Rules, Test, When};
+pub use tokens::TokensError;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
 use crate::credential::{ExpirySource, Kind, Reply, Secret};
 
-/// A provider's failure rules, compiled.
-#[derive(Clone, Debug, Default)]
-pub struct Rules;
+/// `EMBEDDED`: every file of `providers/`, put here by the build script.
+mod embedded {
+    include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
+}
+
+/// All providers that credd knows, by name. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Catalogue {
+    sources: BTreeMap<String, Source>,
+    providers: BTreeMap<String, Arc<Provider>>,
+    aliases: BTreeMap<String, String>,
+}
+
+/// A file's name as problems and rules give it, and its text.
+#[derive(Clone, Debug)]
+struct Source {
+    file: Arc<str>,
+    text: Arc<str>,
+}
+
+impl Catalogue {
+    /// What the binary brings. An error here is a broken build.
+    pub fn embedded() -> Result<Self, Vec<Problem>> {
+        let sources = embedded::EMBEDDED.iter().map(|(file, text)| {
+            (stem(file).to_owned(), Source { file: (*file).into(), text: (*text).into() })
+        });
+        Self::build(sources.collect())
+    }
+
+    /// Adds and overrides by the `*.toml` of a folder. A broken file is reported and changes nothing: the one that was
+    /// there stays. Examples are played, so that an override that contradicts its own proof is broken too.
+    pub fn with_folder(self, folder: &Path) -> (Self, Vec<Problem>) {
+        let (files, mut problems) = read_folder(folder);
+        let mut sources = self.sources.clone();
+        let mut added: Vec<String> = Vec::new();
+        for (name, source) in files {
+            sources.insert(name.clone(), source);
+            added.push(name);
+        }
+        loop {
+            let found = match Self::build(sources.clone()) {
+                Ok(catalogue) => {
+                    let checked = added.iter().filter_map(|name| catalogue.provider(name));
+                    let wrong: Vec<Problem> = checked.flat_map(|provider| lint::examples(&provider)).collect();
+                    if wrong.is_empty() {
+                        return (catalogue, problems);
+                    }
+                    wrong
+                }
+                Err(found) => found,
+            };
+            // Each round takes at least one file back, so this ends.
+            let broken: Vec<String> = added.iter().filter(|name| {
+                let file = &sources[*name].file;
+                found.iter().any(|problem| *problem.file == **file)
+            }).cloned().collect();
+            let broken = if broken.is_empty() { added.clone() } else { broken };
+            if broken.is_empty() {
+                problems.extend(found);
+                return (self, problems);
+            }
+            problems.extend(found);
+            for name in broken {
+                match self.sources.get(&name) {
+                    Some(old) => sources.insert(name.clone(), old.clone()),
+                    None => sources.remove(&name),
+                };
+                added.retain(|other| *other != name);
+            }
+        }
+    }
+
+    /// A provider by the name that settings use, or by another that its file claims.
+    pub fn provider(&self, name: &str) -> Option<Arc<Provider>> {
+        self.providers.get(name).or_else(|| self.providers.get(self.aliases.get(name)?)).cloned()
+    }
+
+    /// All names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.providers.keys().map(String::as_str)
+    }
+
+    /// A file's text, for people who want to read or copy it.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.sources.get(name).map(|source| &*source.text)
+    }
+
+    fn build(sources: BTreeMap<String, Source>) -> Result<Self, Vec<Problem>> {
+        let mut providers: BTreeMap<String, Arc<Provider>> = BTreeMap::new();
+        let mut problems = Vec::new();
+        for name in sources.keys() {
+            match Self::resolve(name, &sources, &providers, 0) {
+                Ok(provider) => _ = providers.insert(name.clone(), Arc::new(provider)),
+                Err(found) => problems.extend(found),
+            }
+        }
+        problems.dedup();
+        let claims = sources.iter().flat_map(|(name, source)| {
+            file::aliases(&source.text).into_iter().map(|alias| (alias, name.clone()))
+        });
+        let aliases = claims.collect();
+        if problems.is_empty() { Ok(Self { sources, providers, aliases }) } else { Err(problems) }
+    }
+
+    fn resolve(
+        name: &str,
+        sources: &BTreeMap<String, Source>,
+        ready: &BTreeMap<String, Arc<Provider>>,
+        depth: usize,
+    ) -> Result<Provider, Vec<Problem>> {
+        let Source { file, text } = &sources[name];
+        let fail = |message: String| {
+            let at = text.find("extends").unwrap_or(0);
+            let (line, column) = problem::place(text, at);
+            vec![Problem { file: file.to_string(), line, column, message }]
+        };
+        let base = match file::extends(text) {
+            None => file::blank(name),
+            Some(_) if depth > 4 => return Err(fail("\"extends\" goes in a circle, or too deep".into())),
+            Some(base) => match (ready.get(&base), sources.contains_key(&base)) {
+                (Some(provider), _) => (**provider).clone(),
+                (None, true) => Self::resolve(&base, sources, ready, depth + 1)?,
+                (None, false) => {
+                    let near = problem::did_you_mean(&base, sources.keys().map(String::as_str));
+                    return Err(fail(format!("\"extends\" names no provider{near}")));
+                }
+            },
+        };
+        file::read(name, file, text, &base)
+    }
+}
+
+fn stem(file: &str) -> &str {
+    let file = file.rsplit('/').next().unwrap_or(file);
+    file.strip_suffix(".toml").unwrap_or(file)
+}
+
+/// The `*.toml` of a folder, or the one file that the path names, by provider name.
+fn read_folder(folder: &Path) -> (Vec<(String, Source)>, Vec<Problem>) {
+    let trouble = |path: &Path, error: std::io::Error| Problem {
+        file: path.display().to_string(),
+        line: 1,
+        column: 1,
+        message: format!("cannot be read: {error}"),
+    };
+    let mut paths = Vec::new();
+    if folder.is_dir() {
+        match std::fs::read_dir(folder) {
+            Ok(entries) => paths.extend(entries.filter_map(|entry| Some(entry.ok()?.path()))),
+            Err(error) => return (Vec::new(), vec![trouble(folder, error)]),
+        }
+        paths.retain(|path| path.extension().is_some_and(|end| end == "toml"));
+        paths.sort();
+    } else {
+        paths.push(folder.to_owned());
+    }
+    let (mut files, mut problems) = (Vec::new(), Vec::new());
+    for path in paths {
+        let file = path.display().to_string();
+        match std::fs::read_to_string(&path) {
+            Ok(text) => files.push((stem(&file).to_owned(), Source { file: file.into(), text: text.into() })),
+            Err(error) => problems.push(trouble(&path, error)),
+        }
+    }
+    (files, problems)
+}
 
 /// Where a refusal was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,1 +1,5 @@
 //! The command line: a file for each verb.
+
+mod dump;
+pub mod explain;
+pub mod providers;

@@ -6,3 +6,5 @@ mod paging;
 
 mod components;
 mod stores;
+
+mod catalogue;

@@ -1,0 +1,203 @@
+//! What holds for a provider that nobody described: reads a reply by its structure and the common phrasings.
+
+mod challenge;
+mod lexicon;
+mod observe;
+mod page;
+
+pub use observe::{Form, Observed};
+
+use lexicon::{ENTRIES, Meaning};
+
+use super::Surface;
+use crate::credential::Failure;
+
+/// Authentication schemes (RFC 7235 registry and common others): their bare names say nothing.
+const SCHEMES: [&str; 14] = [
+    "bearer", "basic", "digest", "dpop", "oauth", "negotiate", "ntlm", "mutual", "hoba", "token", "gnap", "privatetoken",
+    "hawk", "aws4-hmac-sha256",
+];
+
+/// What generic knowledge makes of a reply.
+#[derive(Debug)]
+pub struct Finding {
+    /// One of the nine words.
+    pub failure: Failure,
+    /// A finer word.
+    pub cause: &'static str,
+    /// Where it departs from what the failure usually means.
+    pub retryable: Option<bool>,
+    /// Where it departs from what the failure usually means.
+    pub needs_human: Option<bool>,
+    /// Which statement of the reply decided, if one did.
+    pub statement: Option<usize>,
+}
+
+impl Finding {
+    fn of(failure: Failure, cause: &'static str) -> Self {
+        Self { failure, cause, retryable: None, needs_human: None, statement: None }
+    }
+
+    fn retryable(self, retryable: bool) -> Self {
+        Self { retryable: Some(retryable), ..self }
+    }
+
+    fn human(self) -> Self {
+        Self { needs_human: Some(true), ..self }
+    }
+}
+
+/// Keys that nothing renews: once expired, a person must make a new one.
+pub fn is_static(presented: &str) -> bool {
+    matches!(presented, "api_key" | "pat" | "bot_token" | "client_secret" | "password" | "signing_key")
+}
+
+/// What buys access tokens: refused by name, it is dead.
+fn is_grant(presented: &str, surface: Surface) -> bool {
+    presented == "refresh_token" || (presented == "session_token" && surface == Surface::TokenEndpoint)
+}
+
+/// Good for one use; a refused one says nothing about any grant.
+fn is_one_time(presented: &str) -> bool {
+    matches!(presented, "authorization_code" | "device_code")
+}
+
+/// Judges a reply. Total: there is always a finding.
+pub fn judge(observed: &Observed<'_>) -> Finding {
+    if let Some(finding) = page::judge(observed) {
+        return finding;
+    }
+    let status = observed.status();
+    let best = observed
+        .statements
+        .iter()
+        .enumerate()
+        .filter_map(|(at, statement)| {
+            lexicon::found(&statement.words).find(|entry| counts(observed, at, *entry)).map(|entry| (entry, at))
+        })
+        .min();
+    match best {
+        Some((entry, at)) => {
+            let finding = meaning(observed, ENTRIES[entry].meaning, ENTRIES[entry].name);
+            Finding { statement: Some(at), ..finding }
+        }
+        None => by_status(observed, status),
+    }
+}
+
+/// Whether a phrase may decide under this status: some statuses speak louder than words.
+fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
+    use Meaning::{
+        Challenge, Dead, DeadGrant, Expired, ExpiredOrDead, Money, Network, Pending, Rate, Skew, Unavailable,
+    };
+    let statement = &observed.statements[at];
+    let meaning = ENTRIES[entry].meaning;
+    let token_endpoint = observed.refusal.surface == Surface::TokenEndpoint;
+    // An error type that only says whose fault it is ("invalid_request_error").
+    if statement.code && statement.words.starts_with("invalid request error") {
+        return false;
+    }
+    match observed.status() {
+        429 => matches!(meaning, Money | Unavailable | Challenge | Rate | Network) && !(ENTRIES[entry].name == "try_later"),
+        // Never proof that a grant is dead.
+        500..=599 => matches!(meaning, Expired | Skew | Rate) && about_credential(&statement.words, meaning),
+        404 | 405 | 406 | 409 | 410 | 411..=418 | 422 if !token_endpoint => match meaning {
+            Dead | DeadGrant | Expired | ExpiredOrDead => about_credential(&statement.words, meaning),
+            Rate | Skew | Money => true,
+            Pending => observed.status() == 409,
+            _ => false,
+        },
+        // A bare "forbidden" repeats the status, and only there does it mean rights.
+        400 | 401 if ENTRIES[entry].name == "forbidden" && !token_endpoint => false,
+        402 => matches!(meaning, Meaning::Unrelated | Rate),
+        _ => true,
+    }
+}
+
+fn about_credential(words: &str, meaning: Meaning) -> bool {
+    let nouns = ["token", "key", "credential", "session", "jwt", "webhook", "secret", "signature", "no service"];
+    meaning == Meaning::Rate || nouns.iter().any(|noun| words.contains(noun))
+}
+
+fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str) -> Finding {
+    use Failure::{
+        ClientMisconfigured, CredentialExpired, CredentialRejected, CredentialRevoked, InsufficientScope,
+        NotACredentialFailure, RateLimitReached, UpstreamUnavailable,
+    };
+    let presented = observed.refusal.presented;
+    let grant = is_grant(presented, observed.refusal.surface);
+    let fixed = is_static(presented);
+    if is_one_time(presented)
+        && matches!(
+            meaning,
+            Meaning::DeadGrant | Meaning::Expired | Meaning::ExpiredOrDead | Meaning::Ambiguous | Meaning::Rejected | Meaning::InvalidGrant
+        )
+    {
+        return Finding::of(ClientMisconfigured, "one_time_code");
+    }
+    match meaning {
+        Meaning::Skew => Finding::of(ClientMisconfigured, name).retryable(true).no_human(),
+        Meaning::Dead | Meaning::DeadGrant => Finding::of(CredentialRevoked, name),
+        Meaning::Expired if grant || fixed => Finding::of(CredentialRevoked, name),
+        Meaning::Expired => Finding::of(CredentialExpired, name),
+        Meaning::ExpiredOrDead if grant || fixed => Finding::of(CredentialRevoked, name),
+        Meaning::Ambiguous | Meaning::Rejected if grant => Finding::of(CredentialRevoked, name),
+        // A client that proves itself by a secret, refused where it does so: the secret or the id is wrong.
+        Meaning::Ambiguous | Meaning::Rejected
+            if matches!(presented, "client_secret" | "client_credentials")
+                && observed.refusal.surface == Surface::TokenEndpoint =>
+        {
+            Finding::of(ClientMisconfigured, "client_refused")
+        }
+        Meaning::ExpiredOrDead | Meaning::Ambiguous | Meaning::Rejected => Finding::of(CredentialRejected, name),
+        Meaning::InvalidGrant => match presented {
+            "refresh_token" | "session_token" | "service_account_jwt" => Finding::of(CredentialRevoked, name),
+            "client_credentials" | "client_secret" => Finding::of(ClientMisconfigured, name),
+            _ => Finding::of(CredentialRejected, name),
+        },
+        Meaning::Scope => Finding::of(InsufficientScope, name),
+        Meaning::Config => Finding::of(ClientMisconfigured, name),
+        Meaning::Rate => Finding::of(RateLimitReached, name),
+        Meaning::Unavailable => Finding::of(UpstreamUnavailable, name),
+        Meaning::Money | Meaning::Network | Meaning::Feature => Finding::of(NotACredentialFailure, name).human(),
+        Meaning::Challenge | Meaning::Pending => Finding::of(NotACredentialFailure, name).retryable(true),
+        Meaning::Unrelated => Finding::of(NotACredentialFailure, name),
+    }
+}
+
+/// No phrase decided: the status is what is left.
+fn by_status(observed: &Observed<'_>, status: u16) -> Finding {
+    use Failure::{
+        ClientMisconfigured, CredentialExpired, CredentialRejected, CredentialRevoked, InsufficientScope,
+        NotACredentialFailure, RateLimitReached, Unclassified, UpstreamUnavailable,
+    };
+    let token_endpoint = observed.refusal.surface == Surface::TokenEndpoint;
+    let says = !observed.statements.is_empty();
+    match status {
+        300..=399 => Finding::of(ClientMisconfigured, "redirect"),
+        401 | 498 if token_endpoint && is_grant(observed.refusal.presented, observed.refusal.surface) && status == 498 => {
+            Finding::of(CredentialRevoked, "status")
+        }
+        401 | 498 => Finding::of(CredentialRejected, "status"),
+        419 | 440 => Finding::of(CredentialExpired, "session_timeout"),
+        402 => Finding::of(NotACredentialFailure, "payment_required").human(),
+        403 if !says => Finding::of(InsufficientScope, "status"),
+        403 if observed.form == Form::Text => Finding::of(NotACredentialFailure, "status").human(),
+        407 => Finding::of(ClientMisconfigured, "proxy_authentication"),
+        408 | 425 | 499 => Finding::of(UpstreamUnavailable, "timeout"),
+        429 | 509 => Finding::of(RateLimitReached, "status"),
+        451 => Finding::of(NotACredentialFailure, "unavailable_for_legal_reasons").human(),
+        500..=599 => Finding::of(UpstreamUnavailable, "status"),
+        400 | 403 if token_endpoint => Finding::of(Unclassified, "unknown_reply"),
+        200..=299 if token_endpoint && says => Finding::of(Unclassified, "unknown_reply"),
+        200..=299 => Finding::of(NotACredentialFailure, "no_error"),
+        400..=499 => Finding::of(NotACredentialFailure, "request"),
+        _ => Finding::of(Unclassified, "unknown_reply"),
+    }
+}
+
+impl Finding {
+    fn no_human(self) -> Self {
+        Self { needs_human: Some(false), ..self }
+    }
+}

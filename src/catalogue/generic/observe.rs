@@ -1,0 +1,338 @@
+//! Takes a reply apart: which form it has, and which statements it makes, in codes and in words.
+
+use std::{borrow::Cow, sync::LazyLock};
+
+use regex::Regex;
+use serde_json::Value;
+
+use super::{challenge, lexicon::normalise};
+use crate::catalogue::Refusal;
+
+/// No more of a body is read; an error is not longer, and time stays linear.
+pub const CAP: usize = 64 * 1024;
+/// No more statements are kept.
+const MOST: usize = 48;
+/// No statement is longer, in bytes.
+const LONGEST: usize = 600;
+
+/// What a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Nothing, or white space.
+    Empty,
+    /// An object or array.
+    Json,
+    /// Something that began as JSON and does not parse.
+    BrokenJson,
+    /// `error=…&error_description=…`.
+    Urlencoded,
+    /// An XML envelope.
+    Xml,
+    /// A page for people: a gateway, a portal, a firewall.
+    Html,
+    /// Words.
+    Text,
+    /// No text at all.
+    Binary,
+}
+
+/// One thing that the reply says.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    /// Where: `header www-authenticate`, `body error`.
+    pub place: String,
+    /// As it stood there, cut to a bounded length.
+    pub raw: String,
+    /// In words: lower case, one space between, `camelCase` and `snake_case` taken apart.
+    pub words: String,
+    /// Whether it is meant for machines.
+    pub code: bool,
+    /// Whether a header said it.
+    pub header: bool,
+}
+
+/// A reply, taken apart.
+#[derive(Debug)]
+pub struct Observed<'a> {
+    /// What it was made of.
+    pub refusal: Refusal<'a>,
+    /// What the body is.
+    pub form: Form,
+    /// The body as text, without byte-order mark.
+    pub text: Cow<'a, str>,
+    /// The body, if it is JSON.
+    pub json: Option<Value>,
+    /// Everything it says, headers first.
+    pub statements: Vec<Statement>,
+    /// A status that the body gives, which may differ from the header's.
+    pub inner_status: Option<u16>,
+}
+
+impl<'a> Observed<'a> {
+    /// Never fails, never panics, reads at most [`CAP`] bytes of the body.
+    pub fn new(refusal: &Refusal<'a>) -> Self {
+        let body = &refusal.reply.body;
+        let text = String::from_utf8_lossy(&body[..body.len().min(CAP)]);
+        let text = match text {
+            Cow::Borrowed(text) => Cow::Borrowed(text.trim_start_matches('\u{feff}')),
+            Cow::Owned(text) => Cow::Owned(text.trim_start_matches('\u{feff}').to_owned()),
+        };
+        let mut observed =
+            Self { refusal: *refusal, form: Form::Empty, text, json: None, statements: Vec::new(), inner_status: None };
+        observed.headers();
+        observed.body();
+        observed
+    }
+
+    /// The status to judge by: the header's, unless that says success and the body knows better.
+    pub fn status(&self) -> u16 {
+        let outer = self.refusal.reply.status;
+        match self.inner_status {
+            Some(inner) if outer < 300 => inner,
+            _ => outer,
+        }
+    }
+
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.refusal.reply.header(name)
+    }
+
+    fn say(&mut self, place: &str, raw: &str, header: bool) {
+        let raw = raw.trim();
+        if raw.is_empty() || self.statements.len() >= MOST {
+            return;
+        }
+        let raw = &raw[..raw.floor_char_boundary(LONGEST)];
+        let code = raw.len() <= 96 && !raw.contains(char::is_whitespace);
+        let words = normalise(raw, code);
+        self.statements.push(Statement { place: place.to_owned(), raw: raw.to_owned(), words, code, header });
+    }
+
+    fn headers(&mut self) {
+        let reply = self.refusal.reply;
+        for (name, value) in reply.headers.iter().take(200) {
+            let place = || format!("header {name}");
+            match name.as_str() {
+                "www-authenticate" | "proxy-authenticate" => {
+                    for piece in challenge::pieces(&value[..value.floor_char_boundary(4096)]) {
+                        match piece.name.as_str() {
+                            "error" | "error_description" => self.say(&place(), &piece.value, true),
+                            "stale" if piece.value.eq_ignore_ascii_case("true") => {
+                                self.say(&place(), "stale nonce", true);
+                            }
+                            "" if !super::SCHEMES.contains(&piece.value.to_ascii_lowercase().as_str()) => {
+                                self.say(&place(), &piece.value, true);
+                            }
+                            _ => {}
+                        }
+                    }
+                }
+                "grpc-message" => {
+                    let plain = percent_decoded(value);
+                    self.say(&place(), &plain, true);
+                }
+                "grpc-status" => {
+                    if let Some(status) = grpc(value) {
+                        self.inner_status.get_or_insert(status);
+                    }
+                }
+                "x-amzn-errortype" => {
+                    let code = value.split(':').next().unwrap_or_default();
+                    self.say(&place(), code, true);
+                }
+                _ if tells_reason(name) => self.say(&place(), value, true),
+                _ => {}
+            }
+        }
+    }
+
+    fn body(&mut self) {
+        let text = self.text.clone();
+        let trimmed = text.trim_start();
+        let start = trimmed[..trimmed.floor_char_boundary(512)].to_ascii_lowercase();
+        let content = self.header("content-type").unwrap_or_default().to_ascii_lowercase();
+        self.form = if trimmed.is_empty() {
+            Form::Empty
+        } else if start.starts_with('{') || start.starts_with('[') {
+            match serde_json::from_str::<Value>(trimmed) {
+                Ok(json) => {
+                    self.json = Some(json);
+                    Form::Json
+                }
+                Err(_) => Form::BrokenJson,
+            }
+        } else if start.contains("<html") || start.contains("<!doctype html") || start.starts_with("<head") {
+            Form::Html
+        } else if start.starts_with("<?xml") || (start.starts_with('<') && !start.starts_with("<!")) {
+            Form::Xml
+        } else if trimmed.chars().take(64).any(|c| c == '\u{fffd}' || (c.is_control() && !c.is_whitespace())) {
+            Form::Binary
+        } else if content.contains("x-www-form-urlencoded") || (start.starts_with("error") && start.contains('=')) {
+            Form::Urlencoded
+        } else if content.contains("text/html") && start.starts_with('<') {
+            Form::Html
+        } else {
+            Form::Text
+        };
+        match self.form {
+            Form::Json => {
+                if let Some(json) = self.json.take() {
+                    self.walk("body", &json, 0);
+                    self.json = Some(json);
+                }
+            }
+            Form::BrokenJson => {
+                self.members(PAIR.captures_iter(trimmed).map(|pair| (pair[1].to_owned(), pair[2].to_owned())));
+            }
+            Form::Urlencoded => {
+                let pairs = url::form_urlencoded::parse(trimmed.trim_end().as_bytes());
+                self.members(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())));
+            }
+            Form::Xml => {
+                for (name, value) in leaves(trimmed).take(MOST * 2) {
+                    self.member("body", name, &Value::from(value));
+                }
+            }
+            Form::Text => self.say("body", trimmed, false),
+            Form::Empty | Form::Html | Form::Binary => {}
+        }
+    }
+
+    /// Pairs of a form, or of JSON that broke off: statements, and an object for the rules' pointers.
+    fn members(&mut self, pairs: impl Iterator<Item = (String, String)>) {
+        let mut object = serde_json::Map::new();
+        for (name, value) in pairs.take(MOST) {
+            let value = Value::from(value);
+            self.member("body", &name, &value);
+            object.insert(name, value);
+        }
+        self.json = Some(Value::Object(object));
+    }
+
+    fn walk(&mut self, place: &str, value: &Value, depth: usize) {
+        if depth > 7 || self.statements.len() >= MOST {
+            return;
+        }
+        match value {
+            Value::Object(object) => {
+                // Codes first: the finest evidence leads, whatever the order of members.
+                for (name, value) in object {
+                    if !value.is_object() && !value.is_array() {
+                        self.member(place, name, value);
+                    }
+                }
+                for (name, value) in object {
+                    if (value.is_object() || value.is_array()) && !AWAY.contains(&name.as_str()) {
+                        let inner = if depth == 0 && value.is_array() { name } else { place };
+                        let inner = if depth == 0 && value.is_object() { name } else { inner };
+                        self.walk(&format!("body {}", inner.trim_start_matches("body ")), value, depth + 1);
+                    }
+                }
+            }
+            Value::Array(list) => {
+                for item in list.iter().take(8) {
+                    match item {
+                        Value::String(text) => self.say(place, text, false),
+                        item => self.walk(place, item, depth + 1),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn member(&mut self, place: &str, name: &str, value: &Value) {
+        let key: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+        if !SPEAKING.contains(&key.as_str()) {
+            return;
+        }
+        let place = format!("{place} {name}");
+        match value {
+            Value::String(text) => {
+                if let Some(code) = EMBEDDED_CODE.find(text) {
+                    self.say(&place, code.as_str(), false);
+                }
+                let text = text.rsplit_once('#').map_or(text.as_str(), |(front, back)| {
+                    if front.contains(' ') || back.is_empty() { text.as_str() } else { back }
+                });
+                let number = text.parse::<u16>().ok().filter(|n| (400..600).contains(n));
+                match number {
+                    Some(status) => _ = self.inner_status.get_or_insert(status),
+                    None => self.say(&place, text, false),
+                }
+            }
+            Value::Number(number) => match number.as_u64() {
+                Some(status @ 400..600) => _ = self.inner_status.get_or_insert(status as u16),
+                _ => self.say(&place, &number.to_string(), false),
+            },
+            _ => {}
+        }
+    }
+}
+
+/// Members that carry codes or words of an error, without case and punctuation.
+const SPEAKING: [&str; 40] = [
+    "error", "code", "errorcode", "errorsubcode", "errorsubtype", "suberror", "type", "reason", "errortype", "status",
+    "statuscode", "tag", "category", "name", "id", "issue", "errcode", "errorname", "faultcode", "fault", "subcode",
+    "message", "errordescription", "description", "detail", "details", "msg", "errormessage", "errorsummary", "err",
+    "title", "errormsg", "errors", "faultstring", "authenticationerrordetail", "errmsg", "text",
+    "exception", "errortext", "serviceerrorcode",
+];
+
+/// Members whose insides are the caller's business, not the error's.
+const AWAY: [&str; 8] = ["data", "metadata", "result", "links", "request", "input", "params", "signInOptions"];
+
+static PAIR: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r#""([A-Za-z_.\-]{1,40})"\s*:\s*"((?:[^"\\]|\\.){0,600})"?"#).expect("constant"));
+/// Codes that stand inside a sentence.
+static EMBEDDED_CODE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\bAADSTS\d{4,8}\b").expect("constant"));
+
+/// Headers by which services tell the reason of a refusal.
+fn tells_reason(name: &str) -> bool {
+    let told = ["error-code", "error-message", "denied-reason", "loginreason", "-notice", "errortype", "error-description"];
+    name.starts_with("x-error") || told.iter().any(|end| name.ends_with(end))
+}
+
+/// The HTTP status that a gRPC status stands for.
+fn grpc(value: &str) -> Option<u16> {
+    Some(match value.trim() {
+        "16" => 401,
+        "7" => 403,
+        "8" => 429,
+        "5" => 404,
+        "3" | "9" | "11" => 400,
+        "6" | "10" => 409,
+        "1" | "2" | "4" | "13" | "14" | "15" => 503,
+        "12" => 501,
+        _ => return None,
+    })
+}
+
+fn percent_decoded(value: &str) -> String {
+    let plain = value.replace('+', "%2B");
+    url::form_urlencoded::parse(plain.as_bytes()).map(|(name, _)| name.into_owned()).next().unwrap_or_default()
+}
+
+/// Elements that hold text alone: name without prefix, and text.
+fn leaves(xml: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut rest = xml;
+    std::iter::from_fn(move || {
+        loop {
+            let open = rest.find('<')?;
+            let close = open + rest[open..].find('>')?;
+            let tag = &rest[open + 1..close];
+            let after = &rest[close + 1..];
+            rest = after;
+            if tag.starts_with(['/', '?', '!']) || tag.ends_with('/') {
+                continue;
+            }
+            let end = after.find('<').unwrap_or(after.len());
+            let (text, name) = (after[..end].trim(), tag.split_whitespace().next().unwrap_or_default());
+            if after[end..].starts_with("</") && !text.is_empty() {
+                rest = &after[end..];
+                return Some((name.rsplit(':').next().unwrap_or(name), text));
+            }
+        }
+    })
+}

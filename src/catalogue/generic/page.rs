@@ -1,0 +1,40 @@
+//! Pages for people where an API's answer should be: gateways, portals, firewalls, noise. They prove nothing about a
+//! credential.
+
+use super::{Finding, Form, Observed};
+use crate::credential::Failure;
+
+/// What a page, or bytes that are no text, mean by their status; `None` for replies that speak for themselves.
+pub fn judge(observed: &Observed<'_>) -> Option<Finding> {
+    if !matches!(observed.form, Form::Html | Form::Binary) {
+        return None;
+    }
+    // A header may know better than the page below it.
+    if observed.statements.iter().any(|statement| statement.header && statement.code) {
+        return None;
+    }
+    let text = observed.text[..observed.text.floor_char_boundary(8 * 1024)].to_ascii_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    let challenge = observed.header("cf-mitigated").is_some()
+        || says(&["just a moment", "checking your browser", "challenge-platform", "enable javascript and cookies", "captcha"]);
+    let status = observed.status();
+    Some(match status {
+        403 | 429 | 503 if challenge => {
+            Finding::of(Failure::NotACredentialFailure, "browser_challenge").retryable(true)
+        }
+        401 | 498 => Finding::of(Failure::CredentialRejected, "page"),
+        407 => Finding::of(Failure::ClientMisconfigured, "proxy_authentication"),
+        403 if says(&["maintenance", "temporarily unavailable"]) => {
+            Finding::of(Failure::UpstreamUnavailable, "maintenance")
+        }
+        403 if says(&["rate limit", "too many requests", "error 1015"]) => Finding::of(Failure::RateLimitReached, "page"),
+        403 | 406 | 451 => Finding::of(Failure::NotACredentialFailure, "web_application_firewall").human(),
+        402 => Finding::of(Failure::NotACredentialFailure, "payment_required").human(),
+        429 => Finding::of(Failure::RateLimitReached, "page"),
+        408 | 425 | 499 => Finding::of(Failure::UpstreamUnavailable, "gateway"),
+        300..=399 => Finding::of(Failure::ClientMisconfigured, "redirect"),
+        200..=299 => Finding::of(Failure::UpstreamUnavailable, "captive_portal"),
+        400..=499 => Finding::of(Failure::NotACredentialFailure, "page"),
+        _ => Finding::of(Failure::UpstreamUnavailable, "gateway"),
+    })
+}
