@@ -1,1 +1,4 @@
 //! One integration-test binary: every file beside this is a module of it.
+
+mod components;
+mod ledger;
