@@ -1,5 +1,26 @@
 //! The ledger: our own durable database. One writer, group commit, a door for each concern.
 
+mod audit;
+mod connection;
+mod embedded;
+mod incidents;
+mod open;
+mod outbox;
+mod place;
+mod rotation;
+mod schema;
+mod spill;
+mod transition;
+mod writer;
+
+pub use audit::{Audit, Broken, Filter, HOUSE, Logged, Verified};
+pub use embedded::{Embedded, Put};
+pub use incidents::{Announced, Incident, Incidents, dedup_key};
+pub use open::Ledger;
+pub use outbox::{NewPage, Outbox, Page, Waiting, WriteBack};
+pub use place::Place;
+pub use rotation::Rotation;
+
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -211,10 +232,34 @@ pub enum LedgerError {
         /// What is.
         found: Generation,
     },
+    /// A flight is open: a second one would present the same grant twice.
+    #[error("{id}: flight {attempt} is still open; recover or close it first")]
+    InFlight {
+        /// Whose.
+        id: CredentialId,
+        /// The open one.
+        attempt: String,
+    },
+    /// The flight of a step is not the open one.
+    #[error("{id}: flight {attempt} is not open")]
+    NotInFlight {
+        /// Whose.
+        id: CredentialId,
+        /// Which.
+        attempt: Uuid,
+    },
+    /// The disk or the database does not answer a question.
+    #[error("the ledger cannot be read: {0}")]
+    Unreadable(String),
     /// The disk or the database refuses. The text says where and why.
     #[error("the ledger cannot be written: {0}")]
     Unwritable(String),
     /// It cannot be opened as it is; the text says what to do. The file is left untouched.
     #[error("the ledger cannot be used: {0}")]
     Unusable(String),
+}
+
+/// A time as the tables hold it.
+fn time(microseconds: i64) -> Timestamp {
+    Timestamp::from_microsecond(microseconds).unwrap_or(if microseconds < 0 { Timestamp::MIN } else { Timestamp::MAX })
 }

@@ -8,3 +8,6 @@ mod components;
 mod stores;
 
 mod catalogue;
+
+mod components;
+mod ledger;

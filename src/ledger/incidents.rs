@@ -1,0 +1,197 @@
+//! Incidents: what began and has not ended, and what on-call has been told of it.
+
+use aws_lc_rs::digest;
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::{
+    Fact, FactChange, Ledger, LedgerError,
+    connection::{Row, values},
+    outbox::{NewPage, enqueue},
+    time,
+    writer::{Failed, Tx},
+};
+
+/// The door to the incidents.
+#[derive(Clone, Copy, Debug)]
+pub struct Incidents<'l>(pub(super) &'l Ledger);
+
+/// An incident as the ledger knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incident {
+    /// Its number here; an incident that comes back has a new one.
+    pub seq: i64,
+    /// `credd/` and 32 hex digits: the same for this kind and credential, from opening to resolving.
+    pub dedup_key: String,
+    /// `credential_revoked`, …
+    pub kind: String,
+    /// Whom it is about.
+    pub credential: String,
+    /// Groups incidents that are one for on-call.
+    pub group: String,
+    /// `critical`, `warning`.
+    pub severity: String,
+    /// One line.
+    pub summary: String,
+    /// The rest.
+    pub body: String,
+    /// When it began.
+    pub opened_at: Timestamp,
+    /// When its beginning was put into the outbox.
+    pub announced_at: Option<Timestamp>,
+    /// When it ended.
+    pub closed_at: Option<Timestamp>,
+    /// Why it ended.
+    pub why: Option<String>,
+}
+
+/// What was put into the outbox about an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// Which ([`Incident::seq`]).
+    pub incident: i64,
+    /// Its end; otherwise its beginning.
+    pub ending: bool,
+}
+
+/// The key under which on-call's systems know an incident: SHA-256 of kind and credential, so that it survives
+/// restarts, restored backups and a second replica.
+pub fn dedup_key(kind: &str, credential: &str) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in [kind, "\0", credential] {
+        context.update(part.as_bytes());
+    }
+    let hex: String = context.finish().as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("credd/{hex}")
+}
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT seq, dedup_key, kind, credential, grouping, severity, summary, body, opened_at, announced_at, ",
+            "closed_at, why FROM incident WHERE ",
+            $rest
+        )
+    };
+}
+
+impl Incidents<'_> {
+    /// Facts of the house, which belong to no transition. A fact that holds already changes nothing.
+    pub async fn facts(&self, facts: Vec<Fact>) -> Result<(), LedgerError> {
+        let facts = std::sync::Arc::new(facts);
+        self.0
+            .write(move |tx| {
+                let facts = facts.clone();
+                Box::pin(async move {
+                    for fact in facts.iter() {
+                        apply(tx, fact).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// What on-call has not been told: open and not announced, or closed after its beginning was announced.
+    /// What ended before anybody was told is never told.
+    pub async fn unannounced(&self) -> Result<Vec<Incident>, LedgerError> {
+        self.list(select!(
+            "(announced_at IS NULL AND closed_at IS NULL) OR (closed_at IS NOT NULL AND announced_at IS NOT NULL \
+             AND end_announced_at IS NULL) ORDER BY seq"
+        ))
+        .await
+    }
+
+    /// What has not ended, oldest first.
+    pub async fn open(&self) -> Result<Vec<Incident>, LedgerError> {
+        self.list(select!("closed_at IS NULL ORDER BY seq")).await
+    }
+
+    /// Puts the messages into the outbox and marks what they tell as told, in one transaction.
+    pub async fn announce(&self, told: Vec<Announced>, pages: Vec<NewPage>) -> Result<(), LedgerError> {
+        let pages = std::sync::Arc::new(pages);
+        self.0
+            .write(move |tx| {
+                let (told, pages) = (told.clone(), pages.clone());
+                Box::pin(async move {
+                    for Announced { incident, ending } in told {
+                        let sql = if ending {
+                            "UPDATE incident SET end_announced_at = $2 WHERE seq = $1 AND end_announced_at IS NULL"
+                        } else {
+                            "UPDATE incident SET announced_at = $2 WHERE seq = $1 AND announced_at IS NULL"
+                        };
+                        tx.conn.execute(sql, values![incident, tx.now.as_microsecond()]).await?;
+                    }
+                    // One that ended in between has its end to be told now.
+                    tx.incidents = true;
+                    enqueue(tx, &pages).await
+                })
+            })
+            .await
+    }
+
+    /// Counts up whenever an incident began, ended or was announced, here in this process.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.0.watch_incidents()
+    }
+
+    async fn list(&self, sql: &'static str) -> Result<Vec<Incident>, LedgerError> {
+        let rows = self.0.rows(sql, vec![]).await?;
+        rows.iter().map(from_row).collect::<Result<_, _>>().map_err(|e| LedgerError::Unreadable(e.to_string()))
+    }
+}
+
+fn from_row(row: &Row) -> Result<Incident, sqlx::Error> {
+    let date = |column| Ok::<_, sqlx::Error>(row.get::<Option<i64>>(column)?.map(time));
+    Ok(Incident {
+        seq: row.get(0)?,
+        dedup_key: row.get(1)?,
+        kind: row.get(2)?,
+        credential: row.get(3)?,
+        group: row.get(4)?,
+        severity: row.get(5)?,
+        summary: row.get(6)?,
+        body: row.get(7)?,
+        opened_at: time(row.get(8)?),
+        announced_at: date(9)?,
+        closed_at: date(10)?,
+        why: row.get(11)?,
+    })
+}
+
+/// Begins or ends an incident within a transaction; the same fact twice changes nothing.
+pub(super) async fn apply(tx: &mut Tx<'_>, fact: &Fact) -> Result<(), Failed> {
+    let credential = fact.credential.as_str();
+    let key = dedup_key(&fact.kind, credential);
+    let at = fact.at.as_microsecond();
+    let changed = match &fact.change {
+        FactChange::Raise { severity, summary, body } => {
+            tx.conn
+                .execute(
+                    "INSERT INTO incident (dedup_key, kind, credential, grouping, severity, summary, body, opened_at) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (dedup_key) WHERE closed_at IS NULL DO NOTHING",
+                    values![
+                        key,
+                        fact.kind.as_str(),
+                        credential,
+                        fact.group.as_str(),
+                        severity.as_str(),
+                        summary.as_str(),
+                        body.as_str(),
+                        at
+                    ],
+                )
+                .await?
+        }
+        FactChange::Clear { why } => {
+            tx.conn
+                .execute(
+                    "UPDATE incident SET closed_at = $2, why = $3 WHERE dedup_key = $1 AND closed_at IS NULL",
+                    values![key, at, why.as_str()],
+                )
+                .await?
+        }
+    };
+    tx.incidents |= changed > 0;
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! The ledger, over SQLite, over a real PostgreSQL, and over PostgreSQL behind a real transaction pooler: one suite.
+
+mod bench;
+mod files;
+mod log;
+mod pages;
+mod rotation;
+
+/// Stamps the suite for every database.
+macro_rules! over_all {
+    ($($part:ident: $($name:ident),+;)+) => {
+        mod sqlite {
+            $($(#[tokio::test]
+            async fn $name() {
+                super::$part::$name(super::bench::Bench::sqlite()).await;
+            })+)+
+        }
+        #[cfg(feature = "postgres")]
+        mod postgres {
+            $($(#[tokio::test]
+            async fn $name() {
+                super::$part::$name(super::bench::Bench::postgres(false).await).await;
+            })+)+
+        }
+        #[cfg(feature = "postgres")]
+        mod pooler {
+            $($(#[tokio::test]
+            async fn $name() {
+                super::$part::$name(super::bench::Bench::postgres(true).await).await;
+            })+)+
+        }
+    };
+}
+
+over_all! {
+    rotation:
+        a_stale_value_is_fenced_and_writes_nothing,
+        two_flights_are_impossible,
+        a_reply_is_kept_whatever_happened_to_its_flight,
+        promotion_is_all_or_nothing,
+        rf09_writers_of_facts_never_put_an_old_value_back,
+        every_step_survives_the_end_of_the_process,
+        a_step_written_twice_is_written_once,
+        previous_values_are_kept_and_erased,
+        a_removed_credential_can_come_back_for_seven_days,
+        sixty_four_writers_share_commits,
+        a_caller_that_goes_away_cancels_nothing,
+        t26_values_cannot_be_swapped_or_rolled_back,
+        fm36_a_wrong_key_is_refused;
+    pages:
+        of_write_backs_the_latest_wins,
+        pages_of_one_incident_leave_in_order,
+        incidents_begin_and_end_once,
+        what_is_announced_is_queued_with_it,
+        embedded_documents_are_compared_and_swapped;
+    log:
+        t37_the_audit_log_verifies,
+        t37_tampering_is_named,
+        the_log_is_read_and_exported;
+}

@@ -1,0 +1,97 @@
+use credd::ledger::{Broken, Filter, HOUSE, Ledger, Transition};
+
+use super::bench::*;
+
+/// Two chains, one longer than what is read at once.
+async fn filled(bench: &Bench) -> Ledger {
+    let ledger = bench.open().await;
+    let many = (0..1200).map(|number| entry("a", &format!("event-{number}"))).collect();
+    ledger.rotation().commit(Transition { audit: many, ..step("a") }).await.unwrap();
+    for number in 0..5 {
+        let mut entry = entry("", "started");
+        entry.at = at(number);
+        ledger.audit().append(HOUSE, entry).await.unwrap();
+    }
+    ledger
+}
+
+pub async fn t37_the_audit_log_verifies(bench: Bench) {
+    let ledger = filled(&bench).await;
+    let verified = ledger.audit().verify().await.unwrap();
+    assert_eq!((verified.entries, verified.chains), (1205, 2));
+    assert_eq!(bench.number("SELECT MIN(seq) FROM audit").await, 1);
+    assert_eq!(bench.number("SELECT MAX(seq) FROM audit WHERE chain = 7").await, 1200);
+    ledger.close().await;
+    // The chain goes on over a restart.
+    let ledger = bench.open().await;
+    ledger.audit().append(HOUSE, entry("", "started")).await.unwrap();
+    assert_eq!(ledger.audit().verify().await.unwrap().entries, 1206);
+}
+
+pub async fn t37_tampering_is_named(bench: Bench) {
+    let ledger = filled(&bench).await;
+    let table: &[(&str, &str, i64, i64)] = &[
+        ("edited", "UPDATE audit SET entry = REPLACE(entry, 'event-700', 'event-7oo') WHERE chain = 7", 7, 701),
+        ("deleted", "DELETE FROM audit WHERE chain = 7 AND seq = 2", 7, 2),
+        ("the end cut off", "DELETE FROM audit WHERE chain = 7 AND seq > 600", 7, 601),
+        ("all of it gone", "DELETE FROM audit WHERE chain = -1", -1, 1),
+        ("its date changed", "UPDATE audit SET at = at + 1 WHERE chain = -1 AND seq = 3", -1, 3),
+        (
+            "two exchanged",
+            "UPDATE audit SET seq = 9001 WHERE chain = 7 AND seq = 4; UPDATE audit SET seq = 4 WHERE chain = 7 AND \
+             seq = 5; UPDATE audit SET seq = 5 WHERE chain = 7 AND seq = 9001",
+            7,
+            4,
+        ),
+        ("head forged", "UPDATE audit_head SET seq = 4 WHERE chain = -1", -1, 6),
+    ];
+    bench.tamper("CREATE TABLE kept AS SELECT * FROM audit").await.unwrap();
+    bench.tamper("CREATE TABLE kept_head AS SELECT * FROM audit_head").await.unwrap();
+    for (what, sql, chain, seq) in table {
+        bench.tamper(sql).await.unwrap();
+        match ledger.audit().verify().await {
+            Err(Broken::Chain { chain: c, seq: s, .. }) => assert_eq!((c, s), (*chain, *seq), "{what}"),
+            other => panic!("{what}: {other:?}"),
+        }
+        bench
+            .tamper(
+                "DELETE FROM audit; INSERT INTO audit SELECT * FROM kept; DELETE FROM audit_head; \
+                 INSERT INTO audit_head SELECT * FROM kept_head",
+            )
+            .await
+            .unwrap();
+        ledger.audit().verify().await.unwrap();
+    }
+}
+
+pub async fn the_log_is_read_and_exported(bench: Bench) {
+    let ledger = filled(&bench).await;
+    let one = |credential: Option<&str>, event: Option<&str>, since| Filter {
+        credential: credential.map(Into::into),
+        event: event.map(Into::into),
+        since,
+    };
+    let tail = async |filter: Filter| {
+        let found = ledger.audit().tail(&filter, 3).await.unwrap();
+        found.into_iter().map(|logged| (logged.chain, logged.seq)).collect::<Vec<_>>()
+    };
+    assert_eq!(tail(Filter::default()).await, [(-1, 5), (-1, 4), (-1, 3)]);
+    assert_eq!(tail(one(Some("a"), None, None)).await, [(7, 1200), (7, 1199), (7, 1198)]);
+    assert_eq!(tail(one(Some("a"), Some("event-8"), None)).await, [(7, 9)]);
+    assert_eq!(tail(one(None, None, Some(at(4)))).await, [(-1, 5)]);
+    assert_eq!(tail(one(Some("a"), None, Some(at(1)))).await, []);
+
+    let mut out = Vec::new();
+    assert_eq!(ledger.audit().export(&mut out).await.unwrap(), 1205);
+    let lines: Vec<serde_json::Value> = out
+        .split(|byte| *byte == b'\n')
+        .filter(|l| !l.is_empty())
+        .map(|l| serde_json::from_slice(l).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 1205);
+    assert_eq!(
+        (&lines[0]["chain"], &lines[0]["seq"], &lines[0]["entry"]["event"]),
+        (&(-1).into(), &1.into(), &"started".into())
+    );
+    assert_eq!(lines[1204]["hash"].as_str().unwrap().len(), 64);
+}
