@@ -182,9 +182,8 @@ mod tests {
         let error = run(shell(&script, 2), &SystemClock).await.err().unwrap();
         assert_eq!(error, SpawnError::TimedOut { program: "/bin/sh".into(), seconds: 2 });
         let child: i32 = fs::read_to_string(pid).unwrap().trim().parse().unwrap();
-        let gone = |child: i32| {
-            fs::read_to_string(format!("/proc/{child}/stat")).map_or(true, |stat| stat.contains(") Z "))
-        };
+        let gone =
+            |child: i32| fs::read_to_string(format!("/proc/{child}/stat")).map_or(true, |stat| stat.contains(") Z "));
         for _ in 0..100 {
             if gone(child) {
                 return;
@@ -202,8 +201,14 @@ mod tests {
 
     #[test]
     fn last_words_hold_no_token_and_no_control_characters() {
-        assert_eq!(last_words(b"first\nlogin \x1b[31mfailed for ghp_abcd1234efgh5678\n\n"), "login [31mfailed for [withheld]");
-        assert_eq!(last_words(b"open /etc/doppler/config.yaml: permission denied"), "open /etc/doppler/config.yaml: permission denied");
+        assert_eq!(
+            last_words(b"first\nlogin \x1b[31mfailed for ghp_abcd1234efgh5678\n\n"),
+            "login [31mfailed for [withheld]"
+        );
+        assert_eq!(
+            last_words(b"open /etc/doppler/config.yaml: permission denied"),
+            "open /etc/doppler/config.yaml: permission denied"
+        );
         assert!(!last_words(b"token=s3cr3ts3cr3ts3cr3t!").contains("s3cr3t"));
     }
 

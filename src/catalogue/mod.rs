@@ -13,6 +13,7 @@ mod rule;
 mod tokens;
 mod toml_reader;
 
+pub use expiry::jwt as jwt_expiry;
 pub use file::{PRESENTED, SURFACES};
 pub use lint::lint;
 pub use problem::Problem;
@@ -49,9 +50,9 @@ struct Source {
 impl Catalogue {
     /// What the binary brings. An error here is a broken build.
     pub fn embedded() -> Result<Self, Vec<Problem>> {
-        let sources = embedded::EMBEDDED.iter().map(|(file, text)| {
-            (stem(file).to_owned(), Source { file: (*file).into(), text: (*text).into() })
-        });
+        let sources = embedded::EMBEDDED
+            .iter()
+            .map(|(file, text)| (stem(file).to_owned(), Source { file: (*file).into(), text: (*text).into() }));
         Self::build(sources.collect())
     }
 
@@ -78,10 +79,14 @@ impl Catalogue {
                 Err(found) => found,
             };
             // Each round takes at least one file back, so this ends.
-            let broken: Vec<String> = added.iter().filter(|name| {
-                let file = &sources[*name].file;
-                found.iter().any(|problem| *problem.file == **file)
-            }).cloned().collect();
+            let broken: Vec<String> = added
+                .iter()
+                .filter(|name| {
+                    let file = &sources[*name].file;
+                    found.iter().any(|problem| *problem.file == **file)
+                })
+                .cloned()
+                .collect();
             let broken = if broken.is_empty() { added.clone() } else { broken };
             if broken.is_empty() {
                 problems.extend(found);
@@ -123,9 +128,9 @@ impl Catalogue {
             }
         }
         problems.dedup();
-        let claims = sources.iter().flat_map(|(name, source)| {
-            file::aliases(&source.text).into_iter().map(|alias| (alias, name.clone()))
-        });
+        let claims = sources
+            .iter()
+            .flat_map(|(name, source)| file::aliases(&source.text).into_iter().map(|alias| (alias, name.clone())));
         let aliases = claims.collect();
         if problems.is_empty() { Ok(Self { sources, providers, aliases }) } else { Err(problems) }
     }

@@ -119,9 +119,9 @@ impl Test {
             (Self::OneOf(mine), Self::OneOf(theirs)) => theirs.iter().all(|value| mine.contains(value)),
             (Self::Prefix(mine), Self::Prefix(theirs)) => all(mine, theirs, |theirs, mine| theirs.starts_with(mine)),
             (Self::Contains(mine), Self::Contains(theirs)) => all(mine, theirs, |theirs, mine| theirs.contains(mine)),
-            (Self::Prefix(mine), Self::OneOf(theirs)) => theirs
-                .iter()
-                .all(|value| value.as_str().is_some_and(|text| mine.iter().any(|mine| text.starts_with(mine.as_str())))),
+            (Self::Prefix(mine), Self::OneOf(theirs)) => theirs.iter().all(|value| {
+                value.as_str().is_some_and(|text| mine.iter().any(|mine| text.starts_with(mine.as_str())))
+            }),
             (mine, theirs) => mine == theirs,
         }
     }

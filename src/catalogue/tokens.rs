@@ -93,7 +93,9 @@ impl Provider {
             Some(_) if self.token.response.form || text.starts_with("error=") => {
                 let mut object = Map::new();
                 for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
-                    if object.insert(name.clone().into_owned(), Value::from(value.as_ref())).is_some() && is_token(&name) {
+                    if object.insert(name.clone().into_owned(), Value::from(value.as_ref())).is_some()
+                        && is_token(&name)
+                    {
                         return Err(format!("it gives {name:?} twice"));
                     }
                 }
@@ -171,7 +173,10 @@ impl Provider {
 fn default_lifetime(body: &Value, sent_at: Timestamp) -> Lifetime {
     let first = |pointers: &[&str], read: fn(Option<&Value>, Timestamp) -> Lifetime| {
         let found = pointers.iter().map(|at| read(body.pointer(at), sent_at));
-        found.fold(Lifetime::Missing, |best, next| if best.duration().is_some() || next == Lifetime::Missing { best } else { next })
+        found.fold(
+            Lifetime::Missing,
+            |best, next| if best.duration().is_some() || next == Lifetime::Missing { best } else { next },
+        )
     };
     match first(&EXPIRES, expiry::lifetime) {
         told @ (Lifetime::Told(_) | Lifetime::Repaired(_)) => told,
@@ -202,7 +207,11 @@ fn says_no(body: &Value) -> bool {
         _ => false,
     };
     let denied = |name: &str| body.get(name) == Some(&Value::Bool(false));
-    told("error") || told("error_code") || told("errorCode") || denied("ok") || denied("success")
+    told("error")
+        || told("error_code")
+        || told("errorCode")
+        || denied("ok")
+        || denied("success")
         || body.get("errors").and_then(Value::as_array).is_some_and(|list| !list.is_empty())
         || (told("error_description") && body.get("access_token").is_none())
 }

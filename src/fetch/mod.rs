@@ -80,13 +80,17 @@ pub struct FetchSettings {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
     /// Not PEM, or PEM without a certificate.
-    #[error("private CA bundle {0} holds no certificate that can be read: give a PEM file with BEGIN CERTIFICATE lines")]
+    #[error(
+        "private CA bundle {0} holds no certificate that can be read: give a PEM file with BEGIN CERTIFICATE lines"
+    )]
     Bundle(usize),
     /// Not an address of a proxy.
     #[error("the proxy's address cannot be used: give http://host:port or https://host:port")]
     Proxy,
     /// TLS has nothing to trust.
-    #[error("TLS cannot start ({0}): install the system's CA certificates (ca-certificates) or name a private CA bundle")]
+    #[error(
+        "TLS cannot start ({0}): install the system's CA certificates (ca-certificates) or name a private CA bundle"
+    )]
     Tls(String),
 }
 

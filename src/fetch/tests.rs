@@ -48,7 +48,8 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
         text.extend_from_slice(&buffer[..n]);
         let whole = String::from_utf8_lossy(&text).into_owned();
         if let Some((head, body)) = whole.split_once("\r\n\r\n") {
-            let length = head.to_ascii_lowercase().lines().find_map(|l| l.strip_prefix("content-length: ")?.parse().ok());
+            let length =
+                head.to_ascii_lowercase().lines().find_map(|l| l.strip_prefix("content-length: ")?.parse().ok());
             if body.len() >= length.unwrap_or(0) {
                 return Some(whole);
             }
@@ -199,7 +200,8 @@ async fn rf13_no_connection_is_used_twice() {
 async fn rf14_redirects_are_handed_over_and_not_followed() {
     let (other, elsewhere) = says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await;
     for status in [301, 302, 303, 307, 308] {
-        let head = format!("HTTP/1.1 {status} Moved\r\nLocation: http://127.0.0.1:{other}/\r\nContent-Length: 0\r\n\r\n");
+        let head =
+            format!("HTTP/1.1 {status} Moved\r\nLocation: http://127.0.0.1:{other}/\r\nContent-Length: 0\r\n\r\n");
         let (port, count) = says(head).await;
         assert_eq!(replied(ask(post(port)).await).status, status);
         assert_eq!(count.load(Ordering::SeqCst), 1);

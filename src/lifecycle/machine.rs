@@ -474,6 +474,11 @@ impl Lifecycle {
         vec![]
     }
 
+    /// A life about which nothing is known but which value it stands at.
+    pub fn at(generation: Generation) -> Self {
+        Self { generation, ..Self::default() }
+    }
+
     /// The standing, for the watcher and for tests.
     pub fn standing(&self) -> &Standing {
         &self.standing

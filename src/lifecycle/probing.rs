@@ -73,13 +73,7 @@ impl Lifecycle {
         self.validity.as_ref()?.left(now)
     }
 
-    pub(super) fn probed(
-        &mut self,
-        generation: Generation,
-        outcome: Probed,
-        now: Now,
-        policy: &Policy,
-    ) -> Vec<Effect> {
+    pub(super) fn probed(&mut self, generation: Generation, outcome: Probed, now: Now, policy: &Policy) -> Vec<Effect> {
         self.probes.out = false;
         self.probes.last_at = Some(now.wall);
         if generation != self.generation || !self.may_probe() {
@@ -166,13 +160,7 @@ impl Lifecycle {
     }
 
     /// The API refused a value that can be renewed: one refresh decides, at most one in ten minutes.
-    fn value_refused(
-        &mut self,
-        verdict: Verdict,
-        trigger: Trigger,
-        now: Now,
-        policy: &Policy,
-    ) -> Vec<Effect> {
+    fn value_refused(&mut self, verdict: Verdict, trigger: Trigger, now: Now, policy: &Policy) -> Vec<Effect> {
         if let Some(until) = self.settling_until(now) {
             // RF-33: the new value is still on its way through the provider's replicas.
             self.probes.next_at = Some(until);

@@ -151,8 +151,12 @@ impl Subscriber {
 
     /// Every credential's place, by name in order.
     pub fn slots(&self) -> Vec<Arc<Slot>> {
-        let mut slots: Vec<_> =
-            self.0.stripes.iter().flat_map(|stripe| stripe.names.load().values().cloned().collect::<Vec<_>>()).collect();
+        let mut slots: Vec<_> = self
+            .0
+            .stripes
+            .iter()
+            .flat_map(|stripe| stripe.names.load().values().cloned().collect::<Vec<_>>())
+            .collect();
         slots.sort_by(|a, b| a.current().view.name.cmp(&b.current().view.name));
         slots
     }

@@ -163,7 +163,15 @@ impl Authority {
         let ends = terms.grant_ttl.map(|ttl| now.boot + ttl);
         let grant = self.grants.len();
         self.names.insert(id.clone(), grant);
-        self.grants.push(Grant { id, terms, refresh: Vec::new(), access_minted: 0, access_killed: 0, revoked: false, ends });
+        self.grants.push(Grant {
+            id,
+            terms,
+            refresh: Vec::new(),
+            access_minted: 0,
+            access_killed: 0,
+            revoked: false,
+            ends,
+        });
         grant
     }
 
@@ -184,7 +192,9 @@ impl Authority {
         now: Now,
         dice: &mut Dice,
     ) -> Result<Minted, (Refused, bool)> {
-        let Some(Token::Refresh { grant, index }) = self.tokens.get(token) else { return Err(("unknown_token", false)) };
+        let Some(Token::Refresh { grant, index }) = self.tokens.get(token) else {
+            return Err(("unknown_token", false));
+        };
         let (grant, index) = (*grant, *index);
         let it = &mut self.grants[grant];
         if it.terms.client != client {

@@ -124,12 +124,7 @@ impl Sandbox {
         let (admin, admin_address) = bind(options.admin)?;
         let mut authority = Authority::default();
         authority.clients.extend(options.clients.into_iter().map(|client| (client.id.clone(), client)));
-        let state = State {
-            authority,
-            faults: Switchboard::default(),
-            log: Log::new(options.log_limit),
-            dice,
-        };
+        let state = State { authority, faults: Switchboard::default(), log: Log::new(options.log_limit), dice };
         let url = format!("http://{address}{prefix}");
         let shared = Arc::new(Shared {
             clock: options.clock,

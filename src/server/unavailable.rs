@@ -23,7 +23,9 @@ pub fn failure(view: &View, state: State, now: Timestamp) -> Option<AuthFailure>
     let name = view.name.as_str();
     let problem = view.problem.as_ref();
     let blocker = problem.map(|problem| problem.failure).filter(|failure| {
-        use Failure::{ClientMisconfigured, CredentialRevoked, InsufficientScope, RateLimitReached, UpstreamUnavailable};
+        use Failure::{
+            ClientMisconfigured, CredentialRevoked, InsufficientScope, RateLimitReached, UpstreamUnavailable,
+        };
         matches!(
             failure,
             ClientMisconfigured | CredentialRevoked | InsufficientScope | RateLimitReached | UpstreamUnavailable

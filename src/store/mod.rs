@@ -92,6 +92,21 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// The reason code of the metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "not_found",
+            Self::Denied { .. } => "denied",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Throttled { .. } => "throttled",
+            Self::Malformed { .. } => "malformed",
+            Self::Conflict { .. } => "conflict",
+            Self::ReadOnly { .. } => "read_only",
+        }
+    }
+}
+
 /// What `credd check` and health say of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreHealth {

@@ -1,1 +1,286 @@
-//! Watches credentials: one shard, one task, many credentials.
+//! Watches credentials: one shard, one task, many credentials, and the queue of their next deadlines.
+//!
+//! The shard takes events one at a time, asks the lifecycle what to do, makes the answer durable, and only then acts:
+//! publishes, sends, reads. Requests run in tasks of their own and report back, so no caller owns a flight.
+
+mod adopt;
+mod asks;
+mod effects;
+mod endpoint;
+mod fleet;
+mod flight;
+mod interpret;
+mod metronome;
+mod stores;
+mod watched;
+mod write_back;
+
+pub use endpoint::{Admission, Endpoints};
+pub use fleet::{Fleet, FleetParts};
+pub use metronome::{Metronome, check_cron};
+pub use stores::StoreReport;
+pub use watched::Assignment;
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::watched::Watched;
+use crate::{
+    clock::Clock,
+    credential::{CredentialId, Generation},
+    ledger::{Ledger, Record},
+    lifecycle::{Event, Trigger},
+    metrics::Metrics,
+    publish::{Ask, Publisher},
+    store::{Loaded, StoreError},
+    upstream::Upstream,
+};
+
+/// The longest sleep: a suspended machine or a stepped clock is noticed within this time (FAULTS §6).
+const LONGEST_SLEEP: Duration = Duration::from_secs(15);
+
+/// What all shards share.
+struct House {
+    pub clock: Arc<dyn Clock>,
+    pub ledger: Ledger,
+    pub publisher: Publisher,
+    pub upstream: Arc<dyn Upstream>,
+    pub metrics: Metrics,
+    pub endpoints: Mutex<Endpoints>,
+    pub stores: stores::Stores,
+    /// Throws of 0 to 1; a source of its own, so that a simulation repeats itself.
+    pub dice: Arc<dyn Fn() -> f64 + Send + Sync>,
+    pub boot_id: String,
+    /// Requests and captures: a stop waits for them.
+    pub flights: TaskTracker,
+}
+
+impl House {
+    fn endpoints(&self) -> std::sync::MutexGuard<'_, Endpoints> {
+        self.endpoints.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn admit(&self, endpoint: &str, now: Timestamp) -> Admission {
+        self.endpoints().admit(endpoint, now)
+    }
+
+    fn join(&self, endpoint: &str, now: Timestamp) {
+        self.endpoints().join(endpoint, now);
+    }
+
+    fn leave(&self, endpoint: &str) {
+        self.endpoints().leave(endpoint);
+    }
+
+    fn note_answer(&self, endpoint: &str, now: Timestamp, answered: bool) {
+        let mut endpoints = self.endpoints();
+        if answered { endpoints.answered(endpoint, now) } else { endpoints.failed(endpoint, now) }
+    }
+}
+
+/// What reaches a shard beside asks.
+enum Message {
+    /// Watch this credential, from what the ledger knows of it.
+    Watch { assignment: Box<Assignment>, record: Option<Box<Record>>, first_look: Option<oneshot::Sender<()>> },
+    /// Its settings changed.
+    Change(Box<Assignment>),
+    /// Its settings are gone.
+    Forget(CredentialId),
+    /// The home store has another version of it.
+    StoreChanged(CredentialId),
+    /// A load ended.
+    Loaded { id: CredentialId, why: LoadReason, result: Result<Box<Loaded>, StoreError> },
+    /// A flight ended.
+    Flown { id: CredentialId, landing: Box<flight::Landing> },
+    /// A probe ended.
+    Probed { id: CredentialId, look: Box<flight::Look> },
+    /// A beat of a policy, and how far its probes may spread.
+    Beat { cron: Arc<str>, spread: Duration },
+    /// A write-back ended; the home store now holds that version.
+    WrittenBack { id: CredentialId, generation: Generation, version: String },
+    /// A write-back was refused for good, or still waits.
+    WriteBackWaits { id: CredentialId },
+}
+
+/// Why the home store was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LoadReason {
+    /// The credential is new here.
+    Start,
+    /// The store told of a change.
+    Changed,
+    /// The provider refused the grant: does a sibling's newer one lie there? (RF-15)
+    Sibling,
+}
+
+impl LoadReason {
+    fn trigger(self) -> Trigger {
+        match self {
+            Self::Start => Trigger::Schedule,
+            Self::Changed => Trigger::StoreChange,
+            Self::Sibling => Trigger::Refusal,
+        }
+    }
+}
+
+/// One shard: it owns its credentials, so nothing locks them.
+struct Shard {
+    number: u16,
+    house: Arc<House>,
+    watched: HashMap<CredentialId, Watched>,
+    deadlines: BinaryHeap<Reverse<(Timestamp, CredentialId)>>,
+    inbox: mpsc::UnboundedReceiver<Message>,
+    /// For the tasks that report back.
+    back: mpsc::UnboundedSender<Message>,
+    asks: mpsc::Receiver<Ask>,
+}
+
+impl Shard {
+    pub fn new(
+        number: u16,
+        house: Arc<House>,
+        inbox: (mpsc::UnboundedSender<Message>, mpsc::UnboundedReceiver<Message>),
+        asks: mpsc::Receiver<Ask>,
+    ) -> Self {
+        let (back, inbox) = inbox;
+        Self { number, house, watched: HashMap::new(), deadlines: BinaryHeap::new(), inbox, back, asks }
+    }
+
+    /// Until told to stop. Flights that are out then still report: the fleet drains them before it drops the doors.
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            self.wake_due().await;
+            let now = self.house.clock.now();
+            let wait = self.deadlines.peek().map_or(LONGEST_SLEEP, |Reverse((at, _))| {
+                // At least a moment: a deadline that changes nothing must not spin.
+                Duration::try_from(at.duration_since(now.wall)).unwrap_or(Duration::from_millis(1)).min(LONGEST_SLEEP)
+            });
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                message = self.inbox.recv() => match message {
+                    Some(message) => self.receive(message).await,
+                    None => break,
+                },
+                ask = self.asks.recv() => match ask {
+                    Some(ask) => self.asked(ask).await,
+                    None => break,
+                },
+                () = self.house.clock.sleep(wait) => {}
+            }
+        }
+        self.land().await;
+    }
+
+    /// After the stop: no new flight, but those that are out are brought home (FM-67).
+    async fn land(&mut self) {
+        self.house.flights.close();
+        loop {
+            tokio::select! {
+                biased;
+                message = self.inbox.recv() => match message {
+                    Some(message @ (Message::Flown { .. } | Message::WrittenBack { .. })) => self.receive(message).await,
+                    Some(_) => {}
+                    None => return,
+                },
+                () = self.house.flights.wait() => {
+                    // All have reported; what they reported is in the inbox.
+                    while let Ok(message) = self.inbox.try_recv() {
+                        if matches!(message, Message::Flown { .. }) {
+                            self.receive(message).await;
+                        }
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn wake_due(&mut self) {
+        loop {
+            let now = self.house.clock.now();
+            match self.deadlines.peek() {
+                Some(Reverse((at, _))) if *at <= now.wall => {}
+                _ => return,
+            }
+            let Some(Reverse((at, id))) = self.deadlines.pop() else { return };
+            let Some(watched) = self.watched.get_mut(&id) else { continue };
+            if watched.deadline != Some(at) {
+                continue;
+            }
+            watched.deadline = None;
+            let late = now.wall.duration_since(at).as_secs_f64();
+            self.house.metrics.credd_scheduler_lag_seconds.observe(late.max(0.0));
+            self.happen(&id, Event::Tick, effects::Note::quiet(Trigger::Schedule)).await;
+        }
+    }
+
+    /// Enters the credential's next deadline into the queue.
+    fn schedule(&mut self, id: &CredentialId) {
+        let now = self.house.clock.now();
+        let Some(watched) = self.watched.get_mut(id) else { return };
+        let next = watched.life.next_deadline(now, &watched.assignment.policy);
+        // What is due already and did not act waits for something else; look again soon, not at once.
+        let next = next.map(|at| if at <= now.wall { now.wall + Duration::from_secs(1) } else { at });
+        if next != watched.deadline {
+            watched.deadline = next;
+            if let Some(at) = next {
+                self.deadlines.push(Reverse((at, id.clone())));
+            }
+        }
+    }
+
+    async fn receive(&mut self, message: Message) {
+        match message {
+            Message::Watch { assignment, record, first_look } => self.watch(*assignment, record, first_look).await,
+            Message::Change(assignment) => self.change(*assignment).await,
+            Message::Forget(id) => self.forget(&id).await,
+            Message::StoreChanged(id) => self.load(&id, LoadReason::Changed),
+            Message::Loaded { id, why, result } => self.loaded(&id, why, result).await,
+            Message::Flown { id, landing } => self.flown(&id, *landing).await,
+            Message::Probed { id, look } => self.probed(&id, *look).await,
+            Message::Beat { cron, spread } => self.beat(&cron, spread).await,
+            Message::WrittenBack { id, generation, version } => self.written_back(&id, generation, version),
+            Message::WriteBackWaits { id } => self.flag(&id, |flags| flags.writeback_pending = true),
+        }
+    }
+
+    async fn beat(&mut self, cron: &str, spread: Duration) {
+        let mine: Vec<CredentialId> =
+            self.watched.values().filter(|w| w.assignment.probe == cron).map(|w| w.assignment.id.clone()).collect();
+        for id in mine {
+            let offset = spread.mul_f64((self.house.dice)());
+            self.happen(&id, Event::Beat(offset), effects::Note::quiet(Trigger::Schedule)).await;
+        }
+    }
+
+    fn written_back(&mut self, id: &CredentialId, generation: Generation, version: String) {
+        if let Some(watched) = self.watched.get_mut(id) {
+            watched.store_version = Some(version);
+            if generation == watched.life.generation {
+                let root = watched.material.as_ref().and_then(|material| material.root());
+                watched.store_fingerprint = root.map(|root| self.house.ledger.sealer().fingerprint(root));
+            }
+        }
+        self.flag(id, |flags| flags.writeback_pending = false);
+    }
+
+    /// Changes a fact beside the lifecycle and publishes it.
+    fn flag(&mut self, id: &CredentialId, change: impl FnOnce(&mut watched::Flags)) {
+        let now = self.house.clock.now();
+        let Some(watched) = self.watched.get_mut(id) else { return };
+        let before = watched.flags;
+        change(&mut watched.flags);
+        if watched.flags != before {
+            self.house.publisher.set(watched.published(now));
+        }
+    }
+}

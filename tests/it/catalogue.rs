@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 fn catalogue() -> Catalogue {
-    Catalogue::embedded().unwrap_or_else(|problems| panic!("{}", problems.iter().map(|p| format!("{p}\n")).collect::<String>()))
+    Catalogue::embedded()
+        .unwrap_or_else(|problems| panic!("{}", problems.iter().map(|p| format!("{p}\n")).collect::<String>()))
 }
 
 fn now() -> Timestamp {
@@ -39,7 +40,8 @@ impl Row {
 /// Plays every row of `tests/replies/`, with the provider's own file or, to see what carries over, without.
 fn play(own_files: bool) -> Vec<Row> {
     let catalogue = catalogue();
-    let folder = std::env::var("REPLIES").map_or_else(|_| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/replies"), Into::into);
+    let folder = std::env::var("REPLIES")
+        .map_or_else(|_| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/replies"), Into::into);
     let mut rows = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         for line in fs::read_to_string(entry.unwrap().path()).unwrap().lines() {
@@ -70,11 +72,20 @@ fn real_replies_are_understood() {
         for row in rows.iter().filter(|row| !row.all_four() && row.verdict.failure != row.expected()) {
             println!(
                 "{own_files} {} {} {} {} expected {} got {:?} {:?}",
-                row.row["provider"], row.row["surface"], row.row["status"], row.row["credential_kind"], row.row["expect"], row.verdict, row.row["body"].as_str().unwrap().chars().take(200).collect::<String>()
+                row.row["provider"],
+                row.row["surface"],
+                row.row["status"],
+                row.row["credential_kind"],
+                row.row["expect"],
+                row.verdict,
+                row.row["body"].as_str().unwrap().chars().take(200).collect::<String>()
             );
         }
         let (found, four) = (share(&rows, |row| row.verdict.failure == row.expected()), share(&rows, Row::all_four));
-        println!("own files {own_files}: {found:.1} % of subtypes, {four:.1} % of all four fields, {} rows", rows.len());
+        println!(
+            "own files {own_files}: {found:.1} % of subtypes, {four:.1} % of all four fields, {} rows",
+            rows.len()
+        );
         assert!(found >= subtypes && four >= fields);
     }
 }

@@ -53,6 +53,11 @@ impl Component {
     pub fn text(&self, field: &str) -> &str {
         self.ready[field].as_str().unwrap_or_else(|| panic!("no {field} in {}", self.ready))
     }
+
+    /// A number of the READY line (`port`, `pid`).
+    pub fn number(&self, field: &str) -> i64 {
+        self.ready[field].as_i64().unwrap_or_else(|| panic!("no number {field} in {}", self.ready))
+    }
 }
 
 impl Drop for Component {

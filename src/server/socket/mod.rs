@@ -52,7 +52,10 @@ impl Limits {
     /// The usual, with that many connections for each user.
     pub fn per_uid(connections: usize) -> Self {
         let total = connections.saturating_mul(16);
-        Self { web: web::Limits { per_party: connections, total, idle: None, ..web::Limits::default() }, ..Self::default() }
+        Self {
+            web: web::Limits { per_party: connections, total, idle: None, ..web::Limits::default() },
+            ..Self::default()
+        }
     }
 }
 

@@ -122,10 +122,12 @@ impl Desk {
         };
         let (id, used) = (edition.view.name.clone(), refusal.generation);
         if used > edition.view.generation {
-            return self.bad_request(&format!("{id} has no generation {used} yet; it is at {}", edition.view.generation));
+            return self
+                .bad_request(&format!("{id} has no generation {used} yet; it is at {}", edition.view.generation));
         }
         let (answer, answered) = oneshot::channel();
-        let ask = Ask::Refused { id, generation: used, reply: refusal.reply(), actor: format!("uid {}", peer.uid), answer };
+        let ask =
+            Ask::Refused { id, generation: used, reply: refusal.reply(), actor: format!("uid {}", peer.uid), answer };
         let judged = async {
             self.parts.asks.put(ask).await.ok()?;
             answered.await.ok()
@@ -197,7 +199,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_without_repeating_it() {
-        for bad in [r#"{"generation":"canary","status":401}"#, r#"{"generation":1,"status":"canary"}"#, "canary", "{}"] {
+        for bad in [r#"{"generation":"canary","status":401}"#, r#"{"generation":1,"status":"canary"}"#, "canary", "{}"]
+        {
             assert!(!Refusal::parse(bad.as_bytes()).unwrap_err().contains("canary"));
         }
         assert!(Refusal::parse(br#"{"generation":1,"status":42}"#).is_err());

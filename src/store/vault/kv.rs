@@ -149,7 +149,9 @@ impl Kv {
         match (mount.kind.as_str(), mount.options.as_ref().and_then(|it| it.get("version")).map(String::as_str)) {
             ("kv", Some("2")) => Ok(Engine::V2),
             ("kv" | "generic", _) => Ok(Engine::V1),
-            (kind, _) => Err(StoreError::Denied { path: place, reason: format!("a {kind} engine is mounted there, not kv") }),
+            (kind, _) => {
+                Err(StoreError::Denied { path: place, reason: format!("a {kind} engine is mounted there, not kv") })
+            }
         }
     }
 
@@ -158,7 +160,9 @@ impl Kv {
         fits(path).map_err(|reason| StoreError::Denied { path: at.0.clone(), reason })?;
         match self.engine().await? {
             Engine::V1 => {
-                let found = self.ask(path, |vault| Box::pin(async move { kv1::get_raw(&vault, &self.mount, path).await })).await?;
+                let found = self
+                    .ask(path, |vault| Box::pin(async move { kv1::get_raw(&vault, &self.mount, path).await }))
+                    .await?;
                 let version = document::version_of(found.data.to_string().as_bytes(), path);
                 Ok(Document { value: found.data, version })
             }
@@ -215,7 +219,8 @@ impl Kv {
         if self.engine().await? == Engine::V1 {
             return Ok(self.document(&Location(path.into())).await?.version);
         }
-        let found = self.ask(path, |vault| Box::pin(async move { kv2::read_metadata(&vault, &self.mount, path).await }));
+        let found =
+            self.ask(path, |vault| Box::pin(async move { kv2::read_metadata(&vault, &self.mount, path).await }));
         let found = found.await;
         let found = found.map_err(|error| match error {
             StoreError::Denied { path: place, .. } => StoreError::Denied {
@@ -270,9 +275,9 @@ impl Kv {
                     .data(data.clone())
                     .options(SetSecretRequestOptions { cas: number })
                     .build();
-                Box::pin(async move {
-                    api::exec_with_result(&vault, request.expect("mount, path and data are set")).await
-                })
+                Box::pin(
+                    async move { api::exec_with_result(&vault, request.expect("mount, path and data are set")).await },
+                )
             });
             match written.await {
                 Ok(SecretVersionMetadata { version, created_time, .. }) => {
@@ -323,8 +328,12 @@ impl Kv {
             Err(error) if matches!(status(&error), Some(429 | 472 | 473)) => "(standby)".into(),
             Err(error) => {
                 let error = match status(&error) {
-                    Some(503) => StoreError::Unreachable { path: "Vault".into(), reason: "Vault is sealed; unseal it".into() },
-                    Some(501) => StoreError::Unreachable { path: "Vault".into(), reason: "Vault is not initialised".into() },
+                    Some(503) => {
+                        StoreError::Unreachable { path: "Vault".into(), reason: "Vault is sealed; unseal it".into() }
+                    }
+                    Some(501) => {
+                        StoreError::Unreachable { path: "Vault".into(), reason: "Vault is not initialised".into() }
+                    }
                     _ => refusal("Vault", &error),
                 };
                 return Err(error);

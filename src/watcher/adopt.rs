@@ -1,0 +1,299 @@
+//! How material comes to a credential: from the ledger at the start, from its home store whenever it changed there.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use super::{
+    Assignment, LoadReason, Message, Shard,
+    effects::{Kept, Note},
+    watched::Watched,
+};
+use crate::{
+    credential::{CredentialId, ExpirySource, Material},
+    ledger::{Attempt, FlightStep, NewValue, Record, Stage},
+    lifecycle::{self, Event, Found, Trigger},
+    store::{Loaded, StoreError},
+};
+
+impl Shard {
+    /// Begins to watch: what the ledger knows is served at once, and the home store is asked for what is new.
+    pub(super) async fn watch(
+        &mut self,
+        assignment: Assignment,
+        record: Option<Box<Record>>,
+        first_look: Option<oneshot::Sender<()>>,
+    ) {
+        let now = self.house.clock.now();
+        let id = assignment.id.clone();
+        self.house.join(&assignment.endpoint(), now.wall);
+        let mut watched = Watched::new(assignment);
+        watched.first_look = first_look;
+        let mut open = None;
+        if let Some(record) = record {
+            watched.life = revived(&record, &self.house.boot_id);
+            watched.material = record.material.map(Arc::new);
+            watched.store_version = record.store_version;
+            watched.store_fingerprint = record.store_fingerprint;
+            open = record.open_attempt;
+        }
+        self.watched.insert(id.clone(), watched);
+        self.publish(&id);
+        self.recover(&id, open).await;
+        self.load(&id, LoadReason::Start);
+        self.schedule(&id);
+    }
+
+    /// The recovery rules of FAULTS §4.3: the same machine, entered with what the ledger remembers.
+    async fn recover(&mut self, id: &CredentialId, open: Option<Attempt>) {
+        let Some(attempt) = open else {
+            self.happen(id, Event::Found(Found::Nothing), Note::quiet(Trigger::Recovery)).await;
+            return;
+        };
+        let now = self.house.clock.now();
+        let close = |outcome| Some(FlightStep::Close { attempt: attempt.id, outcome });
+        let note = |flight, detail: &str| Note {
+            attempt: Some(attempt.id),
+            flight,
+            detail: Some(detail.to_owned()),
+            ..Note::of("recovered", Trigger::Recovery)
+        };
+        let stepped = match attempt.stage {
+            Stage::Prepared => {
+                self.step(id, Event::Found(Found::Prepared), note(close("aborted"), "nothing was sent")).await
+            }
+            Stage::Sent { deadline } => {
+                // The ledger is locked by one process, so a call of this boot died with its process.
+                let dead_at = if attempt.boot_id == self.house.boot_id { now.wall } else { deadline };
+                let found = Found::Sent { prepared_at: attempt.prepared_at, dead_at };
+                self.step(id, Event::Found(found), note(close("lost"), "a request was sent and no reply is durable"))
+                    .await
+            }
+            Stage::Received { reply, at } => {
+                let found = Event::Found(Found::Received { attempt: attempt.id });
+                self.happen(id, found, Note::quiet(Trigger::Recovery)).await;
+                let landing = super::flight::Landing {
+                    attempt: attempt.id,
+                    trigger: Trigger::Recovery,
+                    // Its life counts from the sending; the intent's time is the earliest that can be.
+                    sent_at: crate::clock::Now { wall: attempt.prepared_at, boot: now.boot },
+                    landed_at: crate::clock::Now { wall: at, boot: now.boot },
+                    result: Ok(crate::fetch::Exchange::Replied(reply)),
+                };
+                self.flown(id, landing).await;
+                Ok(())
+            }
+        };
+        if let Err(error) = stepped {
+            tracing::error!(credential = %id, %error, "a flight found in the ledger could not be closed; the next start tries again");
+        }
+    }
+
+    /// Its settings changed: what is watched stays, and no watcher is dropped.
+    pub(super) async fn change(&mut self, assignment: Assignment) {
+        let id = assignment.id.clone();
+        let now = self.house.clock.now();
+        let Some(watched) = self.watched.get_mut(&id) else {
+            self.watch(assignment, None, None).await;
+            return;
+        };
+        let moved = watched.assignment.store_name != assignment.store_name || watched.assignment.at != assignment.at;
+        let (old, new) = (watched.assignment.endpoint(), assignment.endpoint());
+        watched.assignment = assignment;
+        if moved {
+            watched.store_version = None;
+            watched.store_fingerprint = None;
+        }
+        self.house.leave(&old);
+        self.house.join(&new, now.wall);
+        if matches!(watched.life.standing(), lifecycle::Standing::Misconfigured) {
+            // S-MIS is left by a changed client configuration.
+            self.happen(&id, Event::Release, Note::of("released", Trigger::StoreChange)).await;
+        }
+        self.load(&id, LoadReason::Changed);
+        self.publish(&id);
+        self.schedule(&id);
+    }
+
+    /// Its settings are gone. The ledger keeps a tombstone; readers hear that it was removed.
+    pub(super) async fn forget(&mut self, id: &CredentialId) {
+        let Some(watched) = self.watched.remove(id) else { return };
+        self.house.leave(&watched.assignment.endpoint());
+        self.house.publisher.remove(id);
+        if let Err(error) = self.house.ledger.rotation().remove(id).await {
+            tracing::error!(credential = %id, %error, "the ledger did not take the removal of a credential");
+        }
+    }
+
+    /// Asks the home store, in a task of its own.
+    pub(super) fn load(&mut self, id: &CredentialId, why: LoadReason) {
+        let Some(watched) = self.watched.get(id) else { return };
+        let (store, at) = (watched.assignment.store.clone(), watched.assignment.at.clone());
+        let (back, id) = (self.back.clone(), id.clone());
+        self.house.flights.spawn(async move {
+            let result = store.load(&at).await.map(Box::new);
+            let _ = back.send(Message::Loaded { id, why, result });
+        });
+    }
+
+    /// The home store answered.
+    pub(super) async fn loaded(&mut self, id: &CredentialId, why: LoadReason, result: Result<Box<Loaded>, StoreError>) {
+        let Some(watched) = self.watched.get_mut(id) else { return };
+        let store_name = watched.assignment.store_name.clone();
+        let loaded = match result {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                // The last known value is kept and served (FM-15, FM-18).
+                tracing::warn!(credential = %id, store = store_name, %error, "the home store could not be read");
+                self.house
+                    .metrics
+                    .credd_store_errors_total
+                    .with_label_values(&[store_name.as_str(), error.reason()])
+                    .inc();
+                if let Some(watched) = self.watched.get_mut(id) {
+                    watched.store_error = Some(error);
+                }
+                self.flag(id, |flags| flags.store_stale = true);
+                self.publish(id);
+                self.first_look_over(id);
+                return;
+            }
+        };
+        self.house.stores.seen(&store_name, id, &loaded.version);
+        if let Some(watched) = self.watched.get_mut(id) {
+            watched.store_error = None;
+        }
+        self.flag(id, |flags| flags.store_stale = false);
+        if self.is_news(id, &loaded) {
+            self.adopt(id, *loaded, why).await;
+        } else {
+            if let Some(watched) = self.watched.get_mut(id) {
+                watched.store_version = Some(loaded.version.0.clone());
+            }
+            if why == LoadReason::Sibling {
+                self.happen(id, Event::Unchanged, Note::quiet(Trigger::Refusal)).await;
+            }
+        }
+        self.first_look_over(id);
+    }
+
+    /// Whether a store's document is somebody else's newer word, or only our own (or an older one) come back (FAULTS §4.4).
+    fn is_news(&self, id: &CredentialId, loaded: &Loaded) -> bool {
+        let Some(watched) = self.watched.get(id) else { return false };
+        let Some(ours) = &watched.material else { return true };
+        let theirs = &loaded.material;
+        let fingerprint =
+            |material: &Material| material.root().map(|root| self.house.ledger.sealer().fingerprint(root));
+        let same_client = theirs.client_id == ours.client_id && theirs.client_secret == ours.client_secret;
+        if fingerprint(theirs) == fingerprint(ours) {
+            // The same grant: only a new client, or a static key's own facts, are news.
+            let same_facts = watched.assignment.kind.is_refreshable() || theirs.expires_at == ours.expires_at;
+            return !(same_client && same_facts);
+        }
+        if watched.store_fingerprint.is_some() && fingerprint(theirs) == watched.store_fingerprint {
+            // What lay there when we last looked: our own newer value is still on its way home.
+            return !same_client;
+        }
+        let same_grant = theirs.grant_id.is_some() && theirs.grant_id == ours.grant_id;
+        let older = theirs.generation.is_some_and(|generation| generation <= watched.life.generation);
+        !(same_grant && older)
+    }
+
+    /// Takes over what the home store holds: durable first, then published.
+    async fn adopt(&mut self, id: &CredentialId, loaded: Loaded, why: LoadReason) {
+        let Some(watched) = self.watched.get(id) else { return };
+        let now = self.house.clock.now();
+        let generation = watched.life.generation.next();
+        let mut material = loaded.material;
+        let ours = watched.material.clone();
+        if let Some(ours) = &ours
+            && watched.assignment.kind.spends_grant()
+            && material.refresh_token.is_some()
+            && watched.store_fingerprint.is_some()
+            && material.root().map(|root| self.house.ledger.sealer().fingerprint(root)) == watched.store_fingerprint
+        {
+            // Only the client changed there; the refresh token beside it is one that we have spent since.
+            material.refresh_token.clone_from(&ours.refresh_token);
+            material.access_token.clone_from(&ours.access_token);
+            material.expires_at = ours.expires_at;
+        }
+        let (expires_at, source) = expiry(&material, &watched.assignment, now.wall);
+        let event = Event::Loaded(lifecycle::Loaded {
+            generation,
+            has_token: material.access_token.is_some(),
+            expires_at,
+            source,
+            refresh_expires_at: material.refresh_expires_at,
+        });
+        let fingerprint = material.root().map(|root| self.house.ledger.sealer().fingerprint(root));
+        let value = NewValue {
+            replaces: watched.life.generation,
+            material,
+            store_version: Some(loaded.version.0.clone()),
+            from_store: true,
+            keep_previous_until: Some(now.wall + jiff::SignedDuration::from_hours(24)),
+        };
+        let note = Note { value: Some(value), ..Note::of("loaded", why.trigger()) };
+        match self.step(id, event, note).await {
+            Ok(()) => {
+                if let Some(watched) = self.watched.get_mut(id) {
+                    watched.store_version = Some(loaded.version.0);
+                    watched.store_fingerprint = fingerprint;
+                    watched.last_verdict = None;
+                }
+                let cause = if why == LoadReason::Start { "load" } else { "store_change" };
+                self.house.metrics.credd_rotations_total.with_label_values(&[id.as_str(), cause]).inc();
+                self.publish(id);
+            }
+            Err(error) => {
+                tracing::error!(credential = %id, %error, "new material could not be made durable; it is loaded again at the next poll");
+                self.house.stores.unseen(&self.store_name(id), id);
+            }
+        }
+    }
+
+    fn store_name(&self, id: &CredentialId) -> String {
+        self.watched.get(id).map(|watched| watched.assignment.store_name.clone()).unwrap_or_default()
+    }
+
+    /// If nothing is out that could still prove the credential, the start need not wait for it.
+    fn first_look_over(&mut self, id: &CredentialId) {
+        let Some(watched) = self.watched.get_mut(id) else { return };
+        if !watched.life.is_in_flight() && !watched.life.probes().out {
+            watched.answer_all("loaded");
+        }
+    }
+}
+
+/// The lifecycle of a record. One that cannot be read any more begins anew from the value, which is what counts.
+fn revived(record: &Record, boot_id: &str) -> lifecycle::Lifecycle {
+    match serde_json::from_str::<Kept>(&record.lifecycle) {
+        Ok(kept) => {
+            let mut life = kept.life;
+            if kept.boot_id != boot_id {
+                life.after_reboot();
+            }
+            life
+        }
+        Err(error) => {
+            tracing::warn!(credential = %record.id, %error, "the ledger's lifecycle of this credential is not readable; it is loaded anew");
+            lifecycle::Lifecycle::at(record.generation)
+        }
+    }
+}
+
+fn expiry(material: &Material, assignment: &Assignment, now: Timestamp) -> (Option<Timestamp>, ExpirySource) {
+    match (material.expires_at.or(assignment.expires_at), &material.access_token) {
+        (Some(end), _) => (Some(end), ExpirySource::Configured),
+        (None, Some(token)) => crate::catalogue::jwt_expiry(token)
+            .filter(|end| assignment.kind.is_refreshable() || *end > now)
+            .map_or((None, ExpirySource::Unknown), |end| (Some(end), ExpirySource::Jwt)),
+        (None, None) => (None, ExpirySource::Unknown),
+    }
+}
+
+/// Whether a record's value was ever seen good.
+pub(super) fn was_proven(record: &Record) -> bool {
+    serde_json::from_str::<Kept>(&record.lifecycle).is_ok_and(|kept| kept.life.was_proven())
+}

@@ -1,0 +1,102 @@
+//! What faces ask of a shard, and how they are answered.
+
+use tokio::sync::oneshot;
+
+use super::{Shard, effects::Note, interpret, watched::Waiting};
+use crate::{
+    catalogue::Surface,
+    credential::{CredentialId, Verdict},
+    lifecycle::{Event, Trigger},
+    publish::{Answer, Ask},
+};
+
+impl Shard {
+    pub(super) async fn asked(&mut self, ask: Ask) {
+        let id = ask.credential().clone();
+        if !self.watched.contains_key(&id) {
+            // The door closes without an answer; the face says that there is no such credential.
+            return;
+        }
+        match ask {
+            Ask::Refused { generation, reply, actor, answer, .. } => {
+                let now = self.house.clock.now();
+                let Some(watched) = self.watched.get(&id) else { return };
+                let assignment = &watched.assignment;
+                let verdict = interpret::refusal(&assignment.provider, assignment.kind, Surface::Api, &reply, now.wall);
+                let Some(verdict) = verdict else {
+                    self.answer(&id, answer, None, "the reply says nothing against the credential");
+                    return;
+                };
+                if generation != watched.life.generation {
+                    self.answer(&id, answer, Some(verdict), "that generation is history; use the current one");
+                    return;
+                }
+                let note = Note {
+                    actor: Some(actor),
+                    verdict: Some(verdict.clone()),
+                    ..Note::of("refused", Trigger::Refusal)
+                };
+                self.happen(&id, Event::Refused { generation, verdict: verdict.clone() }, note).await;
+                self.wait_or_answer(&id, answer, Some(verdict), "noted");
+            }
+            Ask::Wanted { min_ttl, answer, .. } => {
+                self.joins(&id);
+                self.happen(&id, Event::Wanted(min_ttl), Note::quiet(Trigger::Reader)).await;
+                self.wait_or_answer(&id, answer, None, "no refresh can be made now");
+            }
+            Ask::Refresh { actor, answer, .. } => {
+                self.joins(&id);
+                self.note_operator(&id, "refresh_asked", actor, Event::RefreshNow).await;
+                self.wait_or_answer(&id, answer, None, "no refresh can be made now");
+            }
+            Ask::Probe { actor, answer, .. } => {
+                self.note_operator(&id, "probe_asked", actor, Event::ProbeNow).await;
+                self.wait_or_answer(&id, answer, None, "this credential cannot be probed now");
+            }
+            Ask::Hold { actor, answer, .. } => {
+                self.note_operator(&id, "held", actor, Event::Hold).await;
+                self.answer(&id, answer, None, "held: nothing goes upstream until it is released");
+            }
+            Ask::Release { actor, answer, .. } => {
+                self.note_operator(&id, "released", actor, Event::Release).await;
+                self.wait_or_answer(&id, answer, None, "released");
+            }
+        }
+    }
+
+    async fn note_operator(&mut self, id: &CredentialId, event: &'static str, actor: String, happening: Event) {
+        let note = Note { actor: Some(actor), ..Note::of(event, Trigger::Operator) };
+        self.happen(id, happening, note).await;
+    }
+
+    fn joins(&self, id: &CredentialId) {
+        if self.watched.get(id).is_some_and(|watched| watched.life.is_in_flight()) {
+            self.house.metrics.credd_refresh_coalesced_total.with_label_values(&[id.as_str()]).inc();
+        }
+    }
+
+    /// Whoever asked shares the end of what is out; if nothing is, there is nothing to wait for.
+    fn wait_or_answer(
+        &mut self,
+        id: &CredentialId,
+        answer: oneshot::Sender<Answer>,
+        verdict: Option<Verdict>,
+        otherwise: &str,
+    ) {
+        let Some(watched) = self.watched.get_mut(id) else { return };
+        if watched.life.is_in_flight() || watched.life.probes().out {
+            let generation = watched.life.generation;
+            watched.waiting.push(Waiting { answer, verdict, generation });
+        } else {
+            let verdict = verdict.or_else(|| watched.life.trouble().map(|trouble| trouble.verdict.clone()));
+            self.answer(id, answer, verdict, otherwise);
+        }
+    }
+
+    fn answer(&self, id: &CredentialId, answer: oneshot::Sender<Answer>, verdict: Option<Verdict>, message: &str) {
+        let Some(watched) = self.watched.get(id) else { return };
+        let generation = watched.life.generation;
+        let done = verdict.is_none();
+        let _ = answer.send(Answer { done, generation, verdict, message: message.to_owned() });
+    }
+}

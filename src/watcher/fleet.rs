@@ -1,0 +1,251 @@
+//! The shards of this process: credentials come, change and go, and are drained at the end.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Assignment, Endpoints, House, Message, Metronome, Shard, StoreReport,
+    stores::{Home, Stores},
+    write_back,
+};
+use crate::{
+    clock::Clock,
+    credential::CredentialId,
+    ledger::{Ledger, LedgerError, Record},
+    metrics::Metrics,
+    publish::{Asks, Publisher},
+    store::{SecretStore, Version},
+    upstream::Upstream,
+};
+
+/// What the fleet is made of.
+pub struct FleetParts {
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// The durable memory.
+    pub ledger: Ledger,
+    /// Where values and views go.
+    pub publisher: Publisher,
+    /// The way to the providers.
+    pub upstream: Arc<dyn Upstream>,
+    /// The list.
+    pub metrics: Metrics,
+    /// Throws of 0 to 1.
+    pub dice: Arc<dyn Fn() -> f64 + Send + Sync>,
+    /// This boot.
+    pub boot_id: String,
+    /// How many shards; 64 by default.
+    pub shards: u16,
+}
+
+/// All shards, and what runs beside them.
+pub struct Fleet {
+    house: Arc<House>,
+    inboxes: Vec<mpsc::UnboundedSender<Message>>,
+    asks: Asks,
+    tasks: Vec<JoinHandle<()>>,
+    followers: HashMap<String, CancellationToken>,
+    watched: BTreeMap<CredentialId, Assignment>,
+    records: HashMap<CredentialId, Record>,
+    beats: Option<CancellationToken>,
+    stop: CancellationToken,
+}
+
+/// Which shard owns a credential: a hash of its name.
+fn shard_of(id: &CredentialId, shards: usize) -> usize {
+    let mut hasher = DefaultHasher::new();
+    id.as_str().hash(&mut hasher);
+    usize::try_from(hasher.finish() % shards.max(1) as u64).unwrap_or(0)
+}
+
+impl Fleet {
+    /// Starts the shards; they watch nothing yet. Reads what the ledger knows.
+    pub async fn start(parts: FleetParts) -> Result<Self, LedgerError> {
+        let records = parts.ledger.rotation().load_all().await?;
+        let house = Arc::new(House {
+            clock: parts.clock,
+            ledger: parts.ledger,
+            publisher: parts.publisher,
+            upstream: parts.upstream,
+            metrics: parts.metrics,
+            endpoints: Mutex::new(Endpoints::default()),
+            stores: Stores::default(),
+            dice: parts.dice,
+            boot_id: parts.boot_id,
+            flights: TaskTracker::new(),
+        });
+        let stop = CancellationToken::new();
+        let (mut inboxes, mut doors, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
+        for number in 0..parts.shards {
+            let (send, inbox) = mpsc::unbounded_channel();
+            let (door, asks) = mpsc::channel(1024);
+            let shard = Shard::new(number, house.clone(), (send.clone(), inbox), asks);
+            tasks.push(tokio::spawn(shard.run(stop.clone())));
+            inboxes.push(send);
+            doors.push(door);
+        }
+        tasks.push(tokio::spawn(write_back::carry(house.clone(), stop.clone())));
+        let records = records.into_iter().map(|record| (record.id.clone(), record)).collect();
+        let asks = Asks::new(doors, shard_of);
+        Ok(Self {
+            house,
+            inboxes,
+            asks,
+            tasks,
+            followers: HashMap::new(),
+            watched: BTreeMap::new(),
+            records,
+            beats: None,
+            stop,
+        })
+    }
+
+    /// Credentials that the ledger has seen good.
+    pub fn proven(&self) -> BTreeSet<CredentialId> {
+        let proven = self.records.values().filter(|record| super::adopt::was_proven(record));
+        proven.map(|record| record.id.clone()).collect()
+    }
+
+    /// The doors for the faces.
+    pub fn asks(&self) -> Asks {
+        self.asks.clone()
+    }
+
+    /// What is known of the home stores.
+    pub fn stores(&self) -> impl Fn() -> Vec<StoreReport> + Send + Sync + 'static {
+        let stores = self.house.stores.clone();
+        move || stores.reports()
+    }
+
+    /// Watches exactly these from now on: what is new begins, what changed goes on under its new settings, what is
+    /// gone is forgotten. Answers when each new one has had its first look (loaded, and probed or refreshed), or after `patience`.
+    pub async fn watch(&mut self, assignments: Vec<Assignment>, patience: Duration) {
+        let wanted: BTreeMap<CredentialId, Assignment> =
+            assignments.into_iter().map(|assignment| (assignment.id.clone(), assignment)).collect();
+        let gone: Vec<CredentialId> = self.watched.keys().filter(|id| !wanted.contains_key(*id)).cloned().collect();
+        for id in gone {
+            self.send(&id, Message::Forget(id.clone()));
+            self.house.stores.leave(&id);
+            self.watched.remove(&id);
+        }
+        let mut looks = Vec::new();
+        for (id, assignment) in wanted {
+            let home = Home {
+                store_name: assignment.store_name.clone(),
+                store: assignment.store.clone(),
+                at: assignment.at.clone(),
+                inbox: self.inboxes[shard_of(&id, self.inboxes.len())].clone(),
+            };
+            if self.watched.contains_key(&id) {
+                let known = None;
+                self.house.stores.settle(&id, home, known);
+                self.send(&id, Message::Change(Box::new(assignment.clone())));
+            } else {
+                let record = self.records.remove(&id).map(Box::new);
+                let known = record.as_ref().and_then(|record| record.store_version.clone()).map(Version);
+                self.house.stores.settle(&id, home, known);
+                let (first_look, looked) = oneshot::channel();
+                looks.push(looked);
+                let first_look = Some(first_look);
+                self.send(&id, Message::Watch { assignment: Box::new(assignment.clone()), record, first_look });
+            }
+            self.watched.insert(id, assignment);
+        }
+        self.follow_stores();
+        self.keep_time();
+        self.count();
+        let all = futures_util::future::join_all(looks);
+        tokio::select! {
+            _ = all => {}
+            () = self.house.clock.sleep(patience) => {}
+        }
+    }
+
+    fn send(&self, id: &CredentialId, message: Message) {
+        // A shard's door closes only when everything stops.
+        let _ = self.inboxes[shard_of(id, self.inboxes.len())].send(message);
+    }
+
+    fn follow_stores(&mut self) {
+        let stores: HashMap<String, Arc<dyn SecretStore>> =
+            self.watched.values().map(|a| (a.store_name.clone(), a.store.clone())).collect();
+        self.followers.retain(|name, stop| {
+            let keep = stores.contains_key(name);
+            if !keep {
+                stop.cancel();
+            }
+            keep
+        });
+        for (name, store) in stores {
+            if !self.followers.contains_key(&name) {
+                let stop = self.stop.child_token();
+                self.followers.insert(name.clone(), stop.clone());
+                let (following, house) = (self.house.stores.clone(), self.house.clone());
+                self.tasks.push(tokio::spawn(async move {
+                    following.follow(name, store, house.clock.clone(), house.metrics.clone(), stop).await;
+                }));
+            }
+        }
+    }
+
+    fn keep_time(&mut self) {
+        if let Some(beats) = self.beats.take() {
+            beats.cancel();
+        }
+        let stop = self.stop.child_token();
+        self.beats = Some(stop.clone());
+        let expressions: BTreeSet<String> = self.watched.values().map(|a| a.probe.clone()).collect();
+        let (send, mut beats) = mpsc::unbounded_channel();
+        let metronome = Metronome::new(self.house.clock.clone(), self.house.metrics.clone(), send);
+        self.tasks.push(tokio::spawn(metronome.run(expressions, stop.clone())));
+        let inboxes = self.inboxes.clone();
+        self.tasks.push(tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    beat = beats.recv() => {
+                        let Some(beat) = beat else { return };
+                        for inbox in &inboxes {
+                            let _ = inbox.send(Message::Beat { cron: beat.cron.clone(), spread: beat.spread });
+                        }
+                    }
+                }
+            }
+        }));
+    }
+
+    fn count(&self) {
+        let metrics = &self.house.metrics.credd_credentials;
+        metrics.reset();
+        for assignment in self.watched.values() {
+            metrics.with_label_values(&[assignment.store_name.as_str()]).inc();
+        }
+    }
+
+    /// What is watched now.
+    pub fn assignments(&self) -> impl Iterator<Item = &Assignment> {
+        self.watched.values()
+    }
+
+    /// Starts no new flight, brings those that are out home, and ends. Bounded by the budget of a flight.
+    pub async fn drain(self) {
+        self.stop.cancel();
+        for task in self.tasks {
+            if let Err(error) = task.await
+                && error.is_panic()
+            {
+                tracing::error!("a task of the watcher panicked");
+            }
+        }
+    }
+}

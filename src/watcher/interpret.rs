@@ -1,0 +1,106 @@
+//! What an exchange means: the wire's answer and the catalogue's, put together. Pure.
+
+use std::time::Duration;
+
+use super::flight::{Landing, Look};
+use crate::{
+    catalogue::{Provider, Refusal, Surface, Tokens, TokensError, presented},
+    credential::{Failure, Kind, Reply, Verdict},
+    fetch::{Exchange, Trouble},
+    lifecycle::{Commit, Probed},
+    upstream::Unmakable,
+};
+
+/// What a refresh brought.
+pub(super) enum Refreshed {
+    Tokens(Box<Tokens>),
+    No { verdict: Verdict, commit: Commit },
+}
+
+/// Reads the end of a flight.
+pub(super) fn refresh(provider: &Provider, kind: Kind, landing: &Landing, last_life: Option<Duration>) -> Refreshed {
+    match &landing.result {
+        Err(error) => Refreshed::No { verdict: unmakable(error), commit: Commit::NotSent },
+        Ok(Exchange::NotSent(trouble)) => Refreshed::No { verdict: troubled(trouble), commit: Commit::NotSent },
+        Ok(Exchange::Ambiguous(trouble)) => Refreshed::No { verdict: troubled(trouble), commit: Commit::Ambiguous },
+        Ok(Exchange::Replied(reply)) => reply_to_refresh(provider, kind, reply, landing.sent_at.wall, last_life),
+    }
+}
+
+/// Reads a complete reply of a token endpoint, fresh or found captured in the ledger.
+pub(super) fn reply_to_refresh(
+    provider: &Provider,
+    kind: Kind,
+    reply: &Reply,
+    sent_at: jiff::Timestamp,
+    last_life: Option<Duration>,
+) -> Refreshed {
+    if (300..400).contains(&reply.status) {
+        // RF-14: never followed, because the refresh token goes to the configured origin alone.
+        let verdict = Verdict::of(Failure::ClientMisconfigured, "redirect");
+        return Refreshed::No { verdict, commit: Commit::NotCommitted };
+    }
+    if reply.is_success() {
+        return match provider.tokens_for(reply, presented(kind, Surface::TokenEndpoint), sent_at, last_life) {
+            Ok(tokens) => Refreshed::Tokens(Box::new(tokens)),
+            Err(TokensError::Refused(verdict)) => Refreshed::No { verdict: verdict, commit: Commit::NotCommitted },
+            Err(TokensError::Unreadable { reason }) => Refreshed::No {
+                verdict: Verdict { evidence: reason, ..Verdict::of(Failure::UpstreamUnavailable, "malformed") },
+                commit: Commit::Ambiguous,
+            },
+        };
+    }
+    let surface = Surface::TokenEndpoint;
+    let verdict = provider.classify(&Refusal { surface, presented: presented(kind, surface), reply, now: sent_at });
+    let commit = match reply.status {
+        // A gateway gave up waiting: what it waited for may have happened.
+        504 => Commit::Ambiguous,
+        503 => Commit::NotCommitted,
+        500.. => Commit::Doubtful,
+        _ => Commit::NotCommitted,
+    };
+    // A 5xx is never proof that a grant is dead.
+    let verdict = if reply.status >= 500 && verdict.failure == Failure::CredentialRevoked {
+        Verdict::of(Failure::UpstreamUnavailable, "server_error")
+    } else {
+        verdict
+    };
+    Refreshed::No { verdict, commit }
+}
+
+/// Reads the end of a probe; the verdict is for the log.
+pub(super) fn probe(provider: &Provider, kind: Kind, look: &Look) -> (Probed, Option<Verdict>) {
+    let verdict = match &look.result {
+        Err(error) => unmakable(error),
+        Ok(Exchange::NotSent(trouble) | Exchange::Ambiguous(trouble)) => troubled(trouble),
+        Ok(Exchange::Replied(reply)) => {
+            let now = look.landed_at.wall;
+            match refusal(provider, kind, Surface::Probe, reply, now) {
+                None => return (Probed::Works(provider.probe_expiry(reply, now)), None),
+                Some(verdict) => verdict,
+            }
+        }
+    };
+    (Probed::No(verdict.clone()), Some(verdict))
+}
+
+/// What an API's reply says against the credential, if it says anything: some say no with 200.
+pub(super) fn refusal(
+    provider: &Provider,
+    kind: Kind,
+    surface: Surface,
+    reply: &Reply,
+    now: jiff::Timestamp,
+) -> Option<Verdict> {
+    let verdict = provider.classify(&Refusal { surface, presented: presented(kind, surface), reply, now });
+    let says_nothing = matches!(verdict.failure, Failure::Unclassified | Failure::NotACredentialFailure);
+    if reply.is_success() && says_nothing { None } else { Some(verdict) }
+}
+
+fn troubled(trouble: &Trouble) -> Verdict {
+    Verdict { evidence: trouble.detail.clone(), ..Verdict::of(Failure::UpstreamUnavailable, trouble.reason) }
+}
+
+fn unmakable(error: &Unmakable) -> Verdict {
+    Verdict { evidence: error.to_string(), ..Verdict::of(Failure::ClientMisconfigured, "request") }
+}

@@ -1,0 +1,204 @@
+//! The home stores as the watcher sees them: which credential lies where, what version of it was seen, and the tasks
+//! that look for changes.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::Message;
+use crate::{
+    clock::Clock,
+    credential::CredentialId,
+    metrics::Metrics,
+    store::{Location, SecretStore, Version},
+};
+
+/// What health and status say of a home store.
+#[derive(Clone, Debug, Serialize)]
+pub struct StoreReport {
+    /// Its name in the settings.
+    pub name: String,
+    /// `vault`, `aws`, `embedded`, `exec`, `file`.
+    pub kind: &'static str,
+    /// Whether it answered last time; `None` before the first time.
+    pub up: Option<bool>,
+    /// When it last answered completely.
+    pub last_sync_at: Option<Timestamp>,
+    /// What it last said when it did not.
+    pub error: Option<String>,
+}
+
+/// Where a credential lives.
+#[derive(Clone, Debug)]
+pub(super) struct Home {
+    pub store_name: String,
+    pub store: Arc<dyn SecretStore>,
+    pub at: Location,
+    /// Its shard's inbox.
+    pub inbox: mpsc::UnboundedSender<Message>,
+}
+
+/// Shared by shards, pollers and the carrier of write-backs.
+#[derive(Clone, Default)]
+pub(super) struct Stores(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    homes: Mutex<HashMap<CredentialId, Home>>,
+    seen: Mutex<HashMap<CredentialId, Version>>,
+    reports: Mutex<HashMap<String, StoreReport>>,
+    write_back: Notify,
+}
+
+const NEVER_POISONED: &str = "nothing panics while it is held";
+
+impl Stores {
+    pub fn settle(&self, id: &CredentialId, home: Home, known: Option<Version>) {
+        self.0.homes.lock().expect(NEVER_POISONED).insert(id.clone(), home);
+        let mut seen = self.0.seen.lock().expect(NEVER_POISONED);
+        match known {
+            Some(version) => seen.insert(id.clone(), version),
+            None => seen.remove(id),
+        };
+    }
+
+    pub fn leave(&self, id: &CredentialId) {
+        self.0.homes.lock().expect(NEVER_POISONED).remove(id);
+        self.0.seen.lock().expect(NEVER_POISONED).remove(id);
+    }
+
+    pub fn home(&self, id: &CredentialId) -> Option<Home> {
+        self.0.homes.lock().expect(NEVER_POISONED).get(id).cloned()
+    }
+
+    /// A version was read or written by us: no news to the poller.
+    pub fn seen(&self, _store: &str, id: &CredentialId, version: &Version) {
+        self.0.seen.lock().expect(NEVER_POISONED).insert(id.clone(), version.clone());
+    }
+
+    /// What was seen could not be taken over: the next poll tells of it again.
+    pub fn unseen(&self, _store: &str, id: &CredentialId) {
+        self.0.seen.lock().expect(NEVER_POISONED).remove(id);
+    }
+
+    /// The outbox has something to carry.
+    pub fn write_back_soon(&self) {
+        self.0.write_back.notify_one();
+    }
+
+    pub async fn write_back_wanted(&self) {
+        self.0.write_back.notified().await;
+    }
+
+    pub fn reports(&self) -> Vec<StoreReport> {
+        let mut reports: Vec<_> = self.0.reports.lock().expect(NEVER_POISONED).values().cloned().collect();
+        reports.sort_by(|a, b| a.name.cmp(&b.name));
+        reports
+    }
+
+    fn of_store(&self, name: &str) -> Vec<(CredentialId, Home)> {
+        let homes = self.0.homes.lock().expect(NEVER_POISONED);
+        homes.iter().filter(|(_, home)| home.store_name == name).map(|(id, home)| (id.clone(), home.clone())).collect()
+    }
+
+    /// Looks for changes in one home store until stopped: at its interval, and at once when the store tells by itself.
+    pub async fn follow(
+        &self,
+        name: String,
+        store: Arc<dyn SecretStore>,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+        stop: CancellationToken,
+    ) {
+        let (tell, mut told) = mpsc::channel(256);
+        let run = store.run(tell, stop.clone());
+        tokio::pin!(run);
+        let mut running = true;
+        loop {
+            let interval = store.poll_interval();
+            let nap = clock.sleep(interval.unwrap_or(Duration::from_secs(24 * 3600)));
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = &mut run, if running => running = false,
+                Some(at) = told.recv() => self.tell(&name, &at),
+                () = nap, if interval.is_some() => self.poll(&name, &store, &clock, &metrics).await,
+            }
+        }
+    }
+
+    /// A store that tells of a change names the place; everybody who lives there looks.
+    fn tell(&self, name: &str, at: &Location) {
+        let place = |location: &Location| location.0.split('#').next().unwrap_or_default().to_owned();
+        for (id, home) in self.of_store(name) {
+            if place(&home.at) == place(at) {
+                let _ = home.inbox.send(Message::StoreChanged(id));
+            }
+        }
+    }
+
+    async fn poll(&self, name: &str, store: &Arc<dyn SecretStore>, clock: &Arc<dyn Clock>, metrics: &Metrics) {
+        let residents = self.of_store(name);
+        let places: Vec<Location> = residents.iter().map(|(_, home)| home.at.clone()).collect();
+        let versions = store.versions(&places).await;
+        let mut failure = None;
+        for ((id, home), version) in residents.into_iter().zip(versions) {
+            match version {
+                Ok(version) => {
+                    let changed = self.0.seen.lock().expect(NEVER_POISONED).get(&id) != Some(&version);
+                    if changed {
+                        // Noted as seen only once it was really read: `seen` is told by the shard.
+                        let _ = home.inbox.send(Message::StoreChanged(id));
+                    }
+                }
+                Err(
+                    error @ (crate::store::StoreError::NotFound { .. } | crate::store::StoreError::Malformed { .. }),
+                ) => {
+                    // This one credential's trouble, not the store's: the shard reads it and says so.
+                    tracing::debug!(store = name, %error, "a secret could not be found by listing");
+                    let _ = home.inbox.send(Message::StoreChanged(id));
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        self.report(name, store, clock.now().wall, failure.map(|error| error.to_string()), metrics);
+    }
+
+    /// Notes how the store answered.
+    pub fn report(
+        &self,
+        name: &str,
+        store: &Arc<dyn SecretStore>,
+        now: Timestamp,
+        error: Option<String>,
+        metrics: &Metrics,
+    ) {
+        let up = error.is_none();
+        metrics.credd_store_up.with_label_values(&[name, store.kind()]).set(i64::from(up));
+        if up {
+            metrics
+                .credd_store_last_sync_timestamp_seconds
+                .with_label_values(&[name])
+                .set(now.as_millisecond() as f64 / 1e3);
+        }
+        let mut reports = self.0.reports.lock().expect(NEVER_POISONED);
+        let before = reports.get(name);
+        if before.is_none_or(|before| before.up != Some(up)) {
+            match &error {
+                None => tracing::info!(store = name, "the home store answers"),
+                Some(error) => {
+                    tracing::warn!(store = name, error, "the home store does not answer; known values are served")
+                }
+            }
+        }
+        let last_sync_at = if up { Some(now) } else { before.and_then(|before| before.last_sync_at) };
+        let report = StoreReport { name: name.to_owned(), kind: store.kind(), up: Some(up), last_sync_at, error };
+        reports.insert(name.to_owned(), report);
+    }
+}

@@ -1,0 +1,259 @@
+//! One watched credential: its life, its secrets, what its calls are made of, and who waits for it.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use crate::{
+    catalogue::Provider,
+    clock::Now,
+    credential::{CredentialId, Fingerprint, Generation, Kind, Material, Verdict},
+    lifecycle::{Lifecycle, Policy, Standing, State},
+    publish::{Answer, Criticality, Problem, Published, Reader, Token, View},
+    store::{Location, SecretStore, StoreError},
+    upstream,
+};
+
+/// What the settings say of one credential, resolved: everything a shard needs to watch it.
+#[derive(Clone, Debug)]
+pub struct Assignment {
+    /// Its name.
+    pub id: CredentialId,
+    /// How it comes to a value.
+    pub kind: Kind,
+    /// Who issued it.
+    pub provider: Arc<Provider>,
+    /// What its decisions depend on.
+    pub policy: Policy,
+    /// The cron expression of its probes: which beats are its own.
+    pub probe: String,
+    /// Its home store's name.
+    pub store_name: String,
+    /// Its home store.
+    pub store: Arc<dyn SecretStore>,
+    /// Where in it.
+    pub at: Location,
+    /// How much its failing matters.
+    pub criticality: Criticality,
+    /// Who may read it.
+    pub readers: Arc<[Reader]>,
+    /// Endpoint, client, scopes and placeholders of its calls.
+    pub upstream: Arc<upstream::Settings>,
+    /// When a static key ends, where nobody else says.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Assignment {
+    /// What pacing and breakers are shared by: the token endpoint's origin and the client.
+    pub fn endpoint(&self) -> String {
+        let endpoint = self.upstream.token_endpoint.as_ref().map(url::Url::to_string);
+        let endpoint = endpoint.or_else(|| self.provider.token.endpoint.clone()).unwrap_or_default();
+        format!("{endpoint} {}", self.upstream.client_id.as_deref().unwrap_or_default())
+    }
+}
+
+/// What the shard keeps of a credential.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub assignment: Assignment,
+    pub life: Lifecycle,
+    pub material: Option<Arc<Material>>,
+    pub store_version: Option<String>,
+    /// Of the root secret that last came from, or was written to, the home store.
+    pub store_fingerprint: Option<Fingerprint>,
+    pub flags: Flags,
+    /// The heap entry that counts; older ones are stale.
+    pub deadline: Option<Timestamp>,
+    pub waiting: Vec<Waiting>,
+    /// Told once, when it is known whether the credential can be proven at the start.
+    pub first_look: Option<oneshot::Sender<()>>,
+    /// The last refusal's verdict, for those who wait.
+    pub last_verdict: Option<Verdict>,
+    /// What the home store last said, where it was a no.
+    pub store_error: Option<StoreError>,
+}
+
+/// Facts kept beside the lifecycle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Flags {
+    pub store_stale: bool,
+    pub writeback_pending: bool,
+    pub unsaved: bool,
+    pub scope_reduced: bool,
+}
+
+/// Who waits for a flight or a probe to end.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub answer: oneshot::Sender<Answer>,
+    /// A report of a refusal is answered with its own verdict.
+    pub verdict: Option<Verdict>,
+    /// Where it stood when the wait began.
+    pub generation: Generation,
+}
+
+impl Watched {
+    pub fn new(assignment: Assignment) -> Self {
+        Self {
+            assignment,
+            life: Lifecycle::default(),
+            material: None,
+            store_version: None,
+            store_fingerprint: None,
+            flags: Flags::default(),
+            deadline: None,
+            waiting: Vec::new(),
+            first_look: None,
+            last_verdict: None,
+            store_error: None,
+        }
+    }
+
+    pub fn state(&self, now: Now) -> State {
+        self.life.state(now, &self.assignment.policy)
+    }
+
+    /// What a call is made of.
+    pub fn subject(&self) -> Option<upstream::Subject> {
+        Some(upstream::Subject {
+            provider: self.assignment.provider.clone(),
+            kind: self.assignment.kind,
+            material: self.material.clone()?,
+            settings: self.assignment.upstream.clone(),
+        })
+    }
+
+    /// Everything that readers, health and metrics see.
+    pub fn published(&self, now: Now) -> Published {
+        Published {
+            view: self.view(now),
+            token: if self.life.is_servable(now) { self.token() } else { None },
+            readers: self.assignment.readers.clone(),
+        }
+    }
+
+    fn token(&self) -> Option<Token> {
+        let material = self.material.as_ref()?;
+        Some(Token {
+            access_token: material.access_token.clone()?,
+            token_type: material.token_type.clone().unwrap_or_else(|| "Bearer".into()),
+            expires_at: self.life.validity()?.expires_at,
+            scope: material.scope.clone(),
+            generation: self.life.generation,
+            unsaved: self.flags.unsaved,
+        })
+    }
+
+    fn view(&self, now: Now) -> View {
+        let (assignment, policy) = (&self.assignment, &self.assignment.policy);
+        let validity = self.life.validity();
+        let life = validity.and_then(|validity| validity.life);
+        let state = self.state(now);
+        let has_end = validity.is_some_and(|validity| validity.expires_at.is_some());
+        let rate_limited = self.life.trouble().is_some_and(|trouble| {
+            trouble.verdict.failure == crate::credential::Failure::RateLimitReached && trouble.retry_at > now.wall
+        });
+        let flags = [
+            (rate_limited, "rate_limited"),
+            (self.flags.store_stale, "store_stale"),
+            (self.flags.writeback_pending, "writeback_pending"),
+            (self.flags.unsaved, "unsaved"),
+            (self.flags.scope_reduced, "scope_reduced"),
+        ];
+        View {
+            name: assignment.id.clone(),
+            kind: assignment.kind,
+            provider: assignment.provider.name.clone(),
+            store: assignment.store_name.clone(),
+            criticality: assignment.criticality,
+            state,
+            since: self.life.since().unwrap_or(now.wall),
+            generation: self.life.generation,
+            issued_at: validity.map(|validity| validity.issued_at),
+            expires_at: validity.and_then(|validity| validity.expires_at),
+            expiry_source: validity.map_or(crate::credential::ExpirySource::Unknown, |validity| validity.source),
+            refresh_expires_at: validity.and_then(|validity| validity.refresh_expires_at),
+            refresh_at: validity.and_then(|validity| validity.refresh_at),
+            probe_at: self.life.probes().next_at,
+            last_probe_at: self.life.probes().last_at,
+            last_success_at: self.life.probes().proven_at,
+            last_rotation_at: validity.map(|validity| validity.issued_at),
+            ttl_warn_seconds: has_end.then(|| policy.warn_below(life).as_secs()),
+            ttl_fail_seconds: has_end.then(|| policy.fail_below(life).as_secs()),
+            problem: self.problem(state, now),
+            flags: flags.into_iter().filter_map(|(holds, name)| holds.then_some(name)).collect(),
+        }
+    }
+
+    fn problem(&self, state: State, now: Now) -> Option<Problem> {
+        let Some(trouble) = self.life.trouble() else { return self.store_problem(state, now) };
+        let verdict = &trouble.verdict;
+        let failure = match (state, self.life.standing()) {
+            // A person must act, whatever word the last reply deserved.
+            (State::Revoked, _) => crate::credential::Failure::CredentialRevoked,
+            (_, Standing::Misconfigured) => crate::credential::Failure::ClientMisconfigured,
+            _ => verdict.failure,
+        };
+        let name = &self.assignment.id;
+        let remedy = match failure {
+            crate::credential::Failure::CredentialRevoked => Some(self.remedy()),
+            crate::credential::Failure::ClientMisconfigured => {
+                Some(format!("correct the client in the settings or in {}, then: credd release {name}", self.home()))
+            }
+            _ => None,
+        };
+        let evidence = if verdict.evidence.is_empty() { String::new() } else { format!(": {}", verdict.evidence) };
+        let detail =
+            format!("{}{evidence} (rule {})", verdict.cause.as_deref().unwrap_or(failure.as_str()), verdict.rule);
+        let retry_at = (!matches!(self.life.standing(), Standing::Revoked { .. })).then_some(trouble.retry_at);
+        Some(Problem { failure, cause: verdict.cause.clone(), detail, since: trouble.since, retry_at, remedy })
+    }
+
+    /// There is nothing to serve, because the home store gave nothing.
+    fn store_problem(&self, state: State, now: Now) -> Option<Problem> {
+        let error = self.store_error.as_ref().filter(|_| state == State::Uninitialised)?;
+        let down = matches!(error, StoreError::Unreachable { .. } | StoreError::Throttled { .. });
+        let (failure, cause) = if down {
+            (crate::credential::Failure::UpstreamUnavailable, "store_down")
+        } else {
+            (crate::credential::Failure::ClientMisconfigured, "no_secret")
+        };
+        Some(Problem {
+            failure,
+            cause: Some(cause.to_owned()),
+            detail: error.to_string(),
+            since: self.life.since().unwrap_or(now.wall),
+            retry_at: None,
+            remedy: (!down).then(|| self.remedy()),
+        })
+    }
+
+    /// The one command that mends a dead grant or key.
+    pub fn remedy(&self) -> String {
+        let name = &self.assignment.id;
+        if self.assignment.store.kind() == "embedded" {
+            format!("credd credential put {name} < new-secret.json")
+        } else {
+            format!("put a new secret into {} and credd takes it over by itself", self.home())
+        }
+    }
+
+    fn home(&self) -> String {
+        format!("{} in store {}", self.assignment.at.0, self.assignment.store_name)
+    }
+
+    /// Answers everybody who waits.
+    pub fn answer_all(&mut self, message: &str) {
+        let generation = self.life.generation;
+        for waiting in self.waiting.drain(..) {
+            let verdict = waiting.verdict.or_else(|| self.last_verdict.clone());
+            let done = generation > waiting.generation || self.last_verdict.is_none();
+            // A reader that hung up is nobody's loss.
+            let _ = waiting.answer.send(Answer { done, generation, verdict, message: message.to_owned() });
+        }
+        if let Some(first) = self.first_look.take() {
+            let _ = first.send(());
+        }
+    }
+}
