@@ -1,1 +1,3 @@
 //! One integration-test binary: every file beside this is a module of it.
+
+mod config;
