@@ -1,5 +1,25 @@
 //! The settings: one struct for each part, put together here and nowhere else.
 
+mod check;
+mod difference;
+mod document;
+mod load;
+mod locate;
+mod problem;
+mod reference;
+mod reload;
+pub mod schema;
+mod sense;
+mod shape;
+
+pub use check::check;
+pub use difference::{Changes, Difference, difference};
+pub use load::{Loaded, load};
+pub use locate::locate;
+pub use problem::{Problem, Problems};
+pub use reference::{Finding, Lookup, References};
+pub use reload::{Outcome, Reload, Reloader};
+
 use std::{collections::BTreeMap, path::PathBuf};
 
 use schemars::JsonSchema;
@@ -74,15 +94,15 @@ pub struct Credential {
     pub policy: String,
     /// Overrides the policy's.
     #[serde(default)]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", example = "60m")]
     pub ttl_warn: Option<jiff::SignedDuration>,
     /// Overrides the policy's.
     #[serde(default)]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", example = "60m")]
     pub ttl_fail: Option<jiff::SignedDuration>,
     /// When a static key ends, where neither the provider nor the secret says.
     #[serde(default)]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", example = "2027-01-31T00:00:00Z")]
     pub expires_at: Option<jiff::Timestamp>,
     /// How much its failing matters to `/health`.
     #[serde(default)]

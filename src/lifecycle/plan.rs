@@ -18,13 +18,13 @@ pub struct Settings {
     /// When probes run: a cron expression of six fields (seconds first). Each credential keeps its own place within the beat.
     pub probe: String,
     /// `degraded` below this time left (`"60m"`). Default: the refresh lead.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", example = "60m")]
     pub ttl_warn: Option<SignedDuration>,
     /// `/health` fails for a required credential below this time left. Default: the mandatory window, at most a tenth of the life.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", example = "60m")]
     pub ttl_fail: Option<SignedDuration>,
     /// Refresh this long before the end. Default: by the token's own life (half of a short one, 60 minutes of a long one).
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", example = "60m")]
     pub refresh_lead: Option<SignedDuration>,
 }
 

@@ -6,3 +6,4 @@ mod ledger;
 mod lifecycle;
 mod paging;
 mod stores;
+mod config;

@@ -1,0 +1,469 @@
+//! Settings: the broken files of `tests/config/`, mutations of good ones, reloads under fire, and the sample.
+
+use std::{
+    collections::BTreeSet,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use credd::{
+    clock::SystemClock,
+    config::{self, Config, Outcome, Problems, Reloader},
+    metrics::Metrics,
+};
+use proptest::prelude::*;
+
+const SAMPLE: &str = include_str!("../../deploy/credd.toml");
+
+fn providers() -> Vec<String> {
+    ["github", "gitlab", "google", "slack", "rfc6749"].map(String::from).to_vec()
+}
+
+fn check(text: &str) -> Result<Config, Problems> {
+    config::check(Path::new("credd.toml"), text, &providers())
+}
+
+/// Each file begins with the words that it must produce (`#! words`), and those that it must not (`#! not: words`).
+#[test]
+fn fm71_broken_settings_say_what_is_wrong() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config");
+    let mut failures = vec![];
+    let mut played = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let problems = check(&text).expect_err(&path.display().to_string());
+        let (long, short) =
+            (problems.to_string(), problems.0.iter().map(|one| one.one_line()).collect::<Vec<_>>().join("\n"));
+        for words in text.lines().map_while(|line| line.strip_prefix("#! ")) {
+            let good = match words.strip_prefix("not: ") {
+                Some(words) => !long.contains(words) && !short.contains(words),
+                None => long.contains(words) && short.contains(words),
+            };
+            if !good {
+                failures.push(format!("{}: {words}\n--- said:\n{long}", path.display()));
+            }
+        }
+        played += 1;
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    assert!(played >= 15, "only {played} files");
+}
+
+#[test]
+fn problems_are_shown_where_they_are_and_without_values() {
+    let text = "[pager.channels.mail]\nkind = \"email\"\nhost = \"localhost\"\nfrom = \"a\"\nto = [\"b\"]\n  passwort = \"CANARY\"\n";
+    let shown = check(text).unwrap_err().to_string();
+    let wanted = "credd.toml:6:3: pager.channels.mail.passwort: unknown setting\n  |\n6 |   passwort = …\n  |   ^^^^^^^^\n  = did you mean `password`?";
+    assert!(shown.starts_with(wanted), "{shown}");
+}
+
+/// What a mutated file may do: be refused with words, or be taken whole. Never panic, never repeat a secret.
+fn survive(text: &str) {
+    match check(text) {
+        Ok(config) => assert_eq!(check(text).unwrap(), config),
+        Err(problems) => {
+            assert!(!problems.0.is_empty());
+            let said = problems.to_string();
+            assert!(!said.contains("CANARY"), "{said}");
+            for problem in &problems.0 {
+                assert!(problem.line <= text.lines().count() + 1, "{problem:?}");
+            }
+        }
+    }
+}
+
+const GOOD: &str = r#"
+startup = "warn"
+[log]
+level = "info"
+[ledger]
+key = { file = "CANARY-path" }
+[policies.default]
+probe = "0 */5 * * * *"
+ttl_warn = "60m"
+[stores.vault]
+kind = "vault"
+address = "https://vault.example.com"
+auth = { method = "app_role", role_id = { env = "A" }, secret_id = { file = "b" } }
+[pager.channels.mail]
+kind = "email"
+host = "localhost"
+from = "credd@example.com"
+to = ["ops@example.com"]
+password = { store = "vault", at = "smtp#password" }
+[credentials.github-bot]
+provider = "github"
+kind = "refresh_token"
+store = "vault"
+expires_at = 2027-01-31T00:00:00Z
+readers = [{ uid = 1000, name = "CANARY-name" }]
+upstream.with = { tenant = "CANARY-tenant" }
+"#;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// P-10: bytes cut, doubled, swapped and replaced.
+    #[test]
+    fn p10_mutated_settings_are_refused_or_taken_whole(
+        cuts in prop::collection::vec((any::<prop::sample::Index>(), 0usize..40, "[\\x00-\\x7fä\"'={}\\[\\].#]{0,6}"), 1..4),
+    ) {
+        let mut text: Vec<char> = GOOD.chars().collect();
+        for (at, length, with) in cuts {
+            let at = at.index(text.len());
+            let end = (at + length).min(text.len());
+            text.splice(at..end, with.chars());
+        }
+        survive(&text.into_iter().collect::<String>());
+    }
+
+    /// P-10: whole values replaced by values of another kind.
+    #[test]
+    fn p10_values_of_any_kind_anywhere(
+        line in any::<prop::sample::Index>(),
+        value in prop::sample::select(vec![
+            "1", "-1", "1e400", "nan", "99999999999999999999", "true", "\"\"", "\"CANARY\"", "[]", "[[1]]", "{}", "{ a = { b = 1 } }",
+            "2027-01-01", "07:32:00", "'''\nCANARY\n'''", "{ file = 1 }", "{ store = \"x\" }", "\"0 0 0 30 2 *\"",
+        ]),
+    ) {
+        let lines: Vec<&str> = GOOD.lines().collect();
+        let index = line.index(lines.len());
+        let changed = lines[index].split_once('=').map(|(key, _)| format!("{key}= {value}"));
+        let text: Vec<&str> = lines.iter().enumerate().map(|(at, line)| changed.as_deref().filter(|_| at == index).unwrap_or(line)).collect();
+        survive(&text.join("\n"));
+    }
+}
+
+#[test]
+fn a_good_file_is_taken() {
+    let config = check(GOOD).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(config.credentials.len(), 1);
+    assert!(config.credentials["github-bot"].expires_at.is_some());
+    assert_eq!(check("").unwrap(), Config::default());
+}
+
+/// A settings file of our own in a folder of our own.
+fn home(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("credd.toml");
+    std::fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+#[test]
+fn n092_a_file_that_others_can_write_is_refused() {
+    let (_folder, path) = home("");
+    let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o666);
+    let refused = config::load(Some(&path), &providers()).unwrap_err().to_string();
+    assert!(
+        refused.contains("mode 0666") && refused.contains("chmod go-w") && refused.contains("credd.toml"),
+        "{refused}"
+    );
+    mode(0o640);
+    let loaded = config::load(Some(&path), &providers()).unwrap();
+    assert_eq!(loaded.sha256_prefix, "e3b0c44298fc");
+}
+
+#[test]
+fn fm71_what_cannot_be_read_is_said() {
+    let (folder, path) = home("");
+    let words = |path: &Path| config::load(Some(path), &providers()).unwrap_err().to_string();
+    assert!(words(folder.path()).contains("is not a file"));
+    assert!(words(&folder.path().join("none.toml")).contains("there is no such file"));
+    std::fs::write(&path, b"[log]\nlevel = \"\xff\"").unwrap();
+    assert!(words(&path).contains("not UTF-8 text on line 2"));
+    std::fs::write(&path, "providers = \"nowhere\"").unwrap();
+    assert!(words(&path).contains("providers: the folder cannot be read"));
+}
+
+#[test]
+fn providers_of_the_settings_own_folder_count_and_paths_are_beside_the_file() {
+    let (folder, path) = home(
+        "providers = \"own\"\n[ledger]\npath = \"l.db\"\n[credentials.a]\nprovider = \"intranet\"\nkind = \"pat\"",
+    );
+    std::fs::create_dir(folder.path().join("own")).unwrap();
+    std::fs::write(folder.path().join("own/intranet.toml"), "").unwrap();
+    let config = config::load(Some(&path), &providers()).unwrap_or_else(|problems| panic!("{problems}")).config;
+    assert_eq!(config.providers, Some(folder.path().join("own")));
+    assert_eq!(config.ledger.path, Some(folder.path().join("l.db")));
+}
+
+fn numbered(number: usize) -> String {
+    format!(
+        "[log]\nlevel = \"info,credd={}\"\n[policies.p{number}]\n[credentials.c{number}]\nprovider = \"github\"\nkind = \"pat\"\npolicy = \"p{number}\"\n",
+        ["info", "debug"][number % 2]
+    )
+}
+
+/// Whether all of the settings come from one file of [`numbered`].
+fn whole(config: &Config) -> bool {
+    let (policy, credential) = (config.policies.keys().next().unwrap(), config.credentials.keys().next().unwrap());
+    config.policies.len() == 1 && config.credentials.len() == 1 && policy[1..] == credential.as_str()[1..]
+}
+
+fn reloader(path: &Path, metrics: &Metrics) -> (config::Reload, Reloader) {
+    let loaded = config::load(Some(path), &providers()).unwrap();
+    Reloader::new(loaded, providers(), metrics.clone(), Arc::new(SystemClock))
+}
+
+async fn soon<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), work).await.expect("within 20 s")
+}
+
+#[tokio::test]
+async fn fm71_a_changed_file_is_seen_and_a_swapped_link_too() {
+    let folder = tempfile::tempdir().unwrap();
+    // As Kubernetes mounts it: credd.toml -> ..data/credd.toml, ..data -> ..1
+    for number in 1..=2 {
+        std::fs::create_dir(folder.path().join(format!("..{number}"))).unwrap();
+        std::fs::write(folder.path().join(format!("..{number}/credd.toml")), numbered(number)).unwrap();
+    }
+    let link = |to: &str| {
+        std::os::unix::fs::symlink(to, folder.path().join("..tmp")).unwrap();
+        std::fs::rename(folder.path().join("..tmp"), folder.path().join("..data")).unwrap();
+    };
+    link("..1");
+    let path = folder.path().join("credd.toml");
+    std::os::unix::fs::symlink("..data/credd.toml", &path).unwrap();
+    let metrics = Metrics::new();
+    let (_reload, mut reloader) = reloader(&path, &metrics);
+    link("..2");
+    let loaded = soon(reloader.next()).await;
+    assert!(loaded.config.credentials.contains_key("c2"));
+    // Replaced by rename, as editors do.
+    std::fs::write(folder.path().join("new"), numbered(3)).unwrap();
+    std::fs::rename(folder.path().join("new"), &path).unwrap();
+    assert!(soon(reloader.next()).await.config.credentials.contains_key("c3"));
+}
+
+#[tokio::test]
+async fn fm71_a_bad_file_changes_nothing_and_says_so() {
+    let (folder, path) = home(&numbered(1));
+    let metrics = Metrics::new();
+    let (reload, mut reloader) = reloader(&path, &metrics);
+    let applied = metrics.credd_config_last_reload_success_timestamp_seconds.get();
+    assert!(applied > 0);
+    let (next, outcomes) = tokio::join!(soon(reloader.next()), async {
+        let mut outcomes = vec![];
+        outcomes.push(soon(reload.reload()).await.unwrap());
+        for bad in ["[log", "[log]\nlevle = 1", "[credentials.a]\n[credentials.a]\n", "\0"] {
+            std::fs::write(&path, bad).unwrap();
+            let outcome = soon(reload.reload()).await.unwrap();
+            assert!(matches!(&outcome, Outcome::Kept(problems) if !problems.0.is_empty()), "{bad}: {outcome:?}");
+            assert_eq!(metrics.credd_config_last_reload_successful.get(), 0);
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(soon(reload.reload()).await.unwrap(), Outcome::Kept(_)));
+        std::fs::write(&path, format!("# a comment\n{}", numbered(1))).unwrap();
+        outcomes.push(soon(reload.reload()).await.unwrap());
+        assert_eq!(metrics.credd_config_last_reload_successful.get(), 1);
+        std::fs::write(&path, numbered(2)).unwrap();
+        outcomes.push(soon(reload.reload()).await.unwrap());
+        outcomes
+    });
+    assert_eq!(outcomes, [Outcome::Unchanged, Outcome::Unchanged, Outcome::Applied]);
+    assert!(next.config.credentials.contains_key("c2"));
+    drop(folder);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p10_a_storm_of_reloads_is_coalesced_and_never_mixed() {
+    let (folder, path) = home(&numbered(0));
+    let metrics = Metrics::new();
+    let (reload, mut reloader) = reloader(&path, &metrics);
+    let last = 300;
+    let storm = tokio::spawn(async move {
+        let mut asked = tokio::task::JoinSet::new();
+        for number in 1..=last {
+            let beside = path.with_extension(format!("{number}"));
+            // Some in place (half a file may be seen), some by rename, some broken.
+            match number % 3 {
+                0 => std::fs::write(&path, numbered(number)).unwrap(),
+                1 => std::fs::write(&path, &numbered(number)[..40]).unwrap(),
+                _ => std::fs::write(&beside, numbered(number)).and_then(|()| std::fs::rename(&beside, &path)).unwrap(),
+            }
+            let reload = reload.clone();
+            asked.spawn(async move { reload.reload().await });
+            tokio::task::yield_now().await;
+        }
+        asked.join_all().await
+    });
+    let mut handed_on = 0;
+    let settled = soon(async {
+        loop {
+            let loaded = reloader.next().await;
+            handed_on += 1;
+            assert!(whole(&loaded.config), "{:?}", loaded.config);
+            if loaded.config.credentials.contains_key(format!("c{last}").as_str()) {
+                return loaded;
+            }
+        }
+    });
+    let loaded = settled.await;
+    drop(reloader);
+    let answers = soon(storm).await.unwrap();
+    assert!(whole(&loaded.config));
+    assert!(handed_on < 100, "{handed_on} settings for {last} changes");
+    assert_eq!(answers.len(), last);
+    drop(folder);
+}
+
+// The sample. `#key = …` shows a default; `#+…` an example of what is not there by default; `# …` is prose.
+
+/// Uncomments the defaults, and the examples too if wanted. Defaults inside an example table are part of the example.
+fn uncommented(examples: bool) -> String {
+    let mut example = false;
+    let lines = SAMPLE.lines().filter_map(|line| {
+        if line.starts_with('[') || line.starts_with("#[") || line.starts_with("#+[") {
+            example = line.starts_with("#+");
+        }
+        match (line.strip_prefix("#+"), line.strip_prefix('#')) {
+            (Some(line), _) => examples.then_some(line),
+            (None, Some(prose)) if prose.is_empty() || prose.starts_with([' ', ':']) => None,
+            (None, Some(line)) => (examples || !example).then_some(line),
+            (None, None) => Some(line),
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_sample_is_good_as_it_is_and_shows_the_defaults() {
+    assert_eq!(check(SAMPLE).unwrap_or_else(|problems| panic!("{problems}")), Config::default());
+    assert_eq!(check(&uncommented(false)).unwrap_or_else(|problems| panic!("{problems}")), Config::default());
+    assert!(uncommented(false).contains("socket_mode = \"0666\""), "the defaults are uncommented");
+}
+
+/// Follows the schema beside the data; tells of each setting of the schema that a table of the sample could hold.
+struct Coverage {
+    schema: serde_json::Value,
+    all: BTreeSet<String>,
+    shown: BTreeSet<String>,
+    wrong: Vec<String>,
+}
+
+impl Coverage {
+    fn resolve(&self, node: &serde_json::Value) -> (serde_json::Value, String) {
+        match node["$ref"].as_str() {
+            Some(name) => {
+                let name = name.trim_start_matches("#/$defs/").to_owned();
+                (self.schema["$defs"][&name].clone(), name)
+            }
+            None => (node.clone(), String::new()),
+        }
+    }
+
+    /// Every setting that the schema knows, wherever it is used.
+    fn collect(&mut self, node: &serde_json::Value, at: &str) {
+        let (node, name) = self.resolve(node);
+        if name == "Reference" {
+            return;
+        }
+        for choice in ["oneOf", "anyOf"].iter().flat_map(|key| node[key].as_array().cloned().unwrap_or_default()) {
+            let tag =
+                choice["properties"].as_object().and_then(|all| all.values().find_map(|one| one["const"].as_str()));
+            self.collect(&choice, &tag.map_or(at.to_owned(), |tag| format!("{at}<{tag}>")));
+        }
+        for (key, property) in node["properties"].as_object().cloned().unwrap_or_default() {
+            self.all.insert(format!("{at}.{key}"));
+            self.collect(&property, &format!("{at}.{key}"));
+        }
+        for inner in ["items", "additionalProperties"].into_iter().filter(|inner| node[inner].is_object()) {
+            self.collect(&node[inner], &format!("{at}.*"));
+        }
+    }
+
+    /// What the data shows; defaults are held against `defaults`, the data without the lines that show examples.
+    fn show(&mut self, node: &serde_json::Value, value: &serde_json::Value, at: &str) {
+        let (node, name) = self.resolve(node);
+        if name == "Reference" {
+            return;
+        }
+        for choice in ["oneOf", "anyOf"].iter().flat_map(|key| node[key].as_array().cloned().unwrap_or_default()) {
+            let (choice, _) = self.resolve(&choice);
+            let tag =
+                choice["properties"].as_object().and_then(|all| all.iter().find(|(_, one)| one["const"].is_string()));
+            match tag {
+                Some((key, tag)) if value[key] == tag["const"] => {
+                    self.show(&choice, value, &format!("{at}<{}>", tag["const"].as_str().unwrap()));
+                }
+                Some(_) => {}
+                None => self.show(&choice, value, at),
+            }
+        }
+        for (key, value) in value.as_object().cloned().unwrap_or_default() {
+            if let Some(property) = node["properties"].get(&key) {
+                self.shown.insert(format!("{at}.{key}"));
+                self.show(property, &value, &format!("{at}.{key}"));
+            } else if node["additionalProperties"].is_object() {
+                self.show(&node["additionalProperties"].clone(), &value, &format!("{at}.*"));
+            }
+        }
+        for value in value.as_array().cloned().unwrap_or_default() {
+            self.show(&node["items"].clone(), &value, &format!("{at}.*"));
+        }
+    }
+
+    /// A line `#key = value` of an example table must show the default.
+    fn defaults(&mut self) {
+        let mut table = String::new();
+        for line in SAMPLE.lines() {
+            if let Some(header) = line.trim_start_matches(['#', '+']).strip_prefix('[') {
+                table = header.trim_end_matches(']').to_owned();
+            }
+            let Some(line) = line.strip_prefix('#').filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
+            else {
+                continue;
+            };
+            let (key, shown) = line.split_once(" = ").unwrap_or_else(|| panic!("{line}: no setting"));
+            let shown: toml::Table = toml::from_str(&format!("v = {shown}")).unwrap();
+            let pattern = format!(".{}", table);
+            let defaults: Vec<_> = self.default_of(&pattern, key);
+            if !defaults.contains(&serde_json::to_value(&shown["v"]).unwrap()) {
+                self.wrong.push(format!("[{table}] {key}: the default is {defaults:?}"));
+            }
+        }
+    }
+
+    fn default_of(&self, table: &str, key: &str) -> Vec<serde_json::Value> {
+        let root: toml::Table = toml::from_str(&uncommented(true)).unwrap();
+        let (mut value, mut nodes) = (serde_json::to_value(root).unwrap(), vec![self.schema.clone()]);
+        for step in table.split('.').filter(|step| !step.is_empty()).chain([key]) {
+            let mut next = vec![];
+            for node in nodes {
+                let (node, _) = self.resolve(&node);
+                let forms = ["oneOf", "anyOf"].iter().flat_map(|key| node[key].as_array().cloned().unwrap_or_default());
+                for form in forms.chain([node.clone()]) {
+                    let fits = form["properties"].as_object().is_none_or(|all| {
+                        all.iter().all(|(key, one)| one["const"].is_null() || one["const"] == value[key])
+                    });
+                    if fits {
+                        next.extend(form["properties"].get(step).or(form.get("additionalProperties")).cloned());
+                    }
+                }
+            }
+            value = value[step].clone();
+            nodes = next;
+        }
+        nodes.iter().map(|node| node["default"].clone()).collect()
+    }
+}
+
+#[test]
+fn the_sample_shows_every_setting_and_no_false_default() {
+    let schema: serde_json::Value = serde_json::from_str(&config::schema::text()).unwrap();
+    let all = uncommented(true);
+    check(&all).unwrap_or_else(|problems| panic!("{problems}"));
+    let data: toml::Table = toml::from_str(&all).unwrap();
+    let mut coverage = Coverage { schema: schema.clone(), all: BTreeSet::new(), shown: BTreeSet::new(), wrong: vec![] };
+    coverage.collect(&schema, "");
+    coverage.show(&schema, &serde_json::to_value(data).unwrap(), "");
+    coverage.defaults();
+    let missing: Vec<_> = coverage.all.difference(&coverage.shown).collect();
+    assert!(coverage.all.len() > 60 && missing.is_empty(), "deploy/credd.toml lacks {missing:#?}");
+    assert!(coverage.wrong.is_empty(), "{:#?}", coverage.wrong);
+}
