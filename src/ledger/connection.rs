@@ -136,8 +136,9 @@ impl Connection {
 
     /// Runs a statement; answers how many rows it touched.
     pub(super) async fn execute(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64, sqlx::Error> {
+        let kept = !self.is_postgres();
         either!(self, conn => {
-            Ok(bind(sqlx::query(sql), values).execute(conn).await?.rows_affected())
+            Ok(bind(sqlx::query(sql), values).persistent(kept).execute(conn).await?.rows_affected())
         })
     }
 
@@ -157,7 +158,8 @@ impl Connection {
             }
             #[cfg(feature = "postgres")]
             Self::Postgres(conn) => {
-                let rows = bind(sqlx::query(sql), values).fetch_all(conn).await?;
+                // Without a name: behind a pooler a named statement stays on a backend that the next may not get.
+                let rows = bind(sqlx::query(sql), values).persistent(false).fetch_all(conn).await?;
                 Ok(rows.into_iter().map(Row::Postgres).collect())
             }
         }
