@@ -27,20 +27,26 @@ macro_rules! values {
 pub(super) use values;
 
 macro_rules! value_from {
-    ($($from:ty => $variant:ident),+) => {$(
+    ($($from:ty => $variant:ident $with:expr),+) => {$(
         impl From<$from> for Value {
             fn from(value: $from) -> Self {
-                Self::$variant(Some(value.into()))
+                Self::$variant(Some($with(value)))
             }
         }
         impl From<Option<$from>> for Value {
             fn from(value: Option<$from>) -> Self {
-                Self::$variant(value.map(Into::into))
+                Self::$variant(value.map($with))
             }
         }
     )+};
 }
-value_from!(i64 => Int, &str => Text, String => Text, &[u8] => Bytes, Vec<u8> => Bytes);
+value_from!(i64 => Int i64::from, &str => Text text, String => Text text, &[u8] => Bytes Vec::from, Vec<u8> => Bytes Vec::from);
+
+/// PostgreSQL has no place for U+0000 in a text, and a foreign word must not make a step unwritable.
+fn text(text: impl Into<String>) -> String {
+    let text = text.into();
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
+}
 
 /// A row of an answer.
 pub(super) enum Row {
@@ -136,8 +142,9 @@ impl Connection {
 
     /// Runs a statement; answers how many rows it touched.
     pub(super) async fn execute(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64, sqlx::Error> {
+        let kept = !self.is_postgres();
         either!(self, conn => {
-            Ok(bind(sqlx::query(sql), values).execute(conn).await?.rows_affected())
+            Ok(bind(sqlx::query(sql), values).persistent(kept).execute(conn).await?.rows_affected())
         })
     }
 
@@ -157,7 +164,8 @@ impl Connection {
             }
             #[cfg(feature = "postgres")]
             Self::Postgres(conn) => {
-                let rows = bind(sqlx::query(sql), values).fetch_all(conn).await?;
+                // Without a name: behind a pooler a named statement stays on a backend that the next may not get.
+                let rows = bind(sqlx::query(sql), values).persistent(false).fetch_all(conn).await?;
                 Ok(rows.into_iter().map(Row::Postgres).collect())
             }
         }

@@ -65,7 +65,7 @@ impl Embedded<'_> {
                 Box::pin(async move {
                     let (name, document) = &*asked;
                     let sql =
-                        "SELECT version, CASE WHEN sealed IS NULL THEN 0 ELSE 1 END FROM document WHERE name = $1";
+                        "SELECT version, CAST(CASE WHEN sealed IS NULL THEN 0 ELSE 1 END AS BIGINT) FROM document WHERE name = $1";
                     let row = tx.conn.row(sql, values![name.as_str()]).await?;
                     let found =
                         row.map(|r| Ok::<_, sqlx::Error>((r.get::<i64>(0)?, r.get::<i64>(1)? == 1))).transpose()?;

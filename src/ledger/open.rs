@@ -16,7 +16,7 @@ use super::{
     place::{self, Ballast, Lock, Opener},
     schema,
     spill::Spills,
-    writer::{Failed, Queue, Tx, Writer},
+    writer::{Failed, PATIENCE, Queue, Tx, Writer},
 };
 use crate::{clock::Clock, seal::Sealer};
 
@@ -28,6 +28,7 @@ struct Inner {
     queue: Queue,
     opener: Opener,
     sealer: Arc<Sealer>,
+    clock: Arc<dyn Clock>,
     /// Taken out while it is used: a reader that is dropped half-way takes its connection with it.
     reader: Mutex<Option<Connection>>,
     ballast: Option<Ballast>,
@@ -117,6 +118,7 @@ impl Ledger {
             queue,
             opener,
             sealer,
+            clock,
             reader,
             ballast,
             spills,
@@ -201,7 +203,11 @@ impl Ledger {
                 conn.rollback().await?;
                 Ok::<_, sqlx::Error>((answer, conn))
             };
-            match attempt.await {
+            let outcome = tokio::select! {
+                outcome = attempt => outcome,
+                () = self.0.clock.sleep(PATIENCE) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+            };
+            match outcome {
                 Ok((answer, conn)) => {
                     if !self.0.stop.is_cancelled() {
                         *reader = Some(conn);

@@ -18,8 +18,8 @@ use crate::{clock::Clock, seal::Sealer};
 
 /// Jobs in one transaction, at most.
 const BATCH: usize = 256;
-/// A transaction on PostgreSQL that takes longer is over for us, and its connection with it (FAULTS §7).
-const PATIENCE: Duration = Duration::from_secs(30);
+/// What takes longer on PostgreSQL is over for us, and its connection with it (FAULTS §7).
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A transaction, as jobs see it.
 pub(super) struct Tx<'t> {
@@ -138,20 +138,45 @@ pub(super) struct Writer {
 
 /// Why a transaction did not happen.
 enum Trouble {
+    /// Others wrote the same rows.
     Raced,
+    /// One statement is not acceptable; the connection is sound.
+    Refused(String),
+    /// No space.
     Full(String),
+    /// The connection, the disk or the database failed.
     Broken(String),
 }
 
 impl From<sqlx::Error> for Trouble {
     fn from(error: sqlx::Error) -> Self {
-        let code = error.as_database_error().and_then(|e| e.code()).map(std::borrow::Cow::into_owned);
-        match code.as_deref() {
-            // SQLITE_FULL, and PostgreSQL's disk_full.
-            Some("13" | "53100") => Self::Full(error.to_string()),
-            // PostgreSQL: serialization failure, deadlock, lock not available.
-            Some("40001" | "40P01" | "55P03") => Self::Raced,
-            _ => Self::Broken(error.to_string()),
+        let code = error.as_database_error().and_then(|e| e.code()).unwrap_or_default().into_owned();
+        let text = error.to_string();
+        match (code.parse::<u16>(), code.len()) {
+            // SQLite: full, or no room for the index of its log.
+            (Ok(13 | 4874), 1..=4) => Self::Full(text),
+            // SQLite: error in the statement, value too big, constraint, wrong type.
+            (Ok(code), 1..=4) if matches!(code & 0xff, 1 | 18 | 19 | 20 | 25) => Self::Refused(text),
+            (_, 5) => match code.as_str() {
+                "53100" => Self::Full(text),
+                // Serialization failure, deadlock, lock not available.
+                "40001" | "40P01" | "55P03" => Self::Raced,
+                // Data exceptions, constraints, syntax and names.
+                code if ["22", "23", "42"].contains(&&code[..2]) => Self::Refused(text),
+                _ => Self::Broken(text),
+            },
+            _ if matches!(error, sqlx::Error::ColumnDecode { .. }) => Self::Refused(text),
+            _ => Self::Broken(text),
+        }
+    }
+}
+
+impl From<Failed> for Trouble {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Raced => Self::Raced,
+            Failed::Database(error) => error.into(),
+            Failed::Refused(error) => Self::Refused(error.to_string()),
         }
     }
 }
@@ -186,7 +211,7 @@ impl Writer {
 
     async fn serve(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
         let outcome = match self.persist(jobs).await {
-            Err(Trouble::Raced) if jobs.len() > 1 => {
+            Err(Trouble::Raced | Trouble::Refused(_)) if jobs.len() > 1 => {
                 // One of them is in the way: each on its own.
                 for job in jobs.drain(..) {
                     let mut alone = [job];
@@ -205,6 +230,7 @@ impl Writer {
         let (reason, next) = match outcome {
             Ok(()) => return Ok(()),
             Err(Trouble::Raced) => ("others write the same rows all the time".into(), "does a second credd use it?"),
+            Err(Trouble::Refused(reason)) => (reason, "this is a bug, or somebody changed the tables"),
             Err(Trouble::Full(reason)) => (reason, "free some space"),
             Err(Trouble::Broken(reason)) => (reason, "check the disk or the database; credd goes on trying"),
         };
@@ -239,18 +265,11 @@ impl Writer {
         };
         self.batch += 1;
         let mut told = Told::default();
-        let work = async {
+        let outcome = self.patiently(async {
             conn.begin_write().await?;
             self.fill(&mut conn, jobs, &mut told).await
-        };
-        let outcome = if matches!(self.opener, Opener::Sqlite(_)) {
-            work.await
-        } else {
-            tokio::select! {
-                outcome = work => outcome,
-                () = self.clock.sleep(PATIENCE) => Err(Trouble::Broken("the database does not answer".into())),
-            }
-        };
+        });
+        let outcome = outcome.await;
         match outcome {
             Ok(()) => self.commit(conn).await?,
             Err(trouble) => {
@@ -269,6 +288,17 @@ impl Writer {
         Ok(())
     }
 
+    /// Waits for a database elsewhere, but not for ever. The disk is waited for: it cannot be left.
+    async fn patiently<T>(&self, work: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+        if matches!(self.opener, Opener::Sqlite(_)) {
+            return work.await;
+        }
+        tokio::select! {
+            outcome = work => outcome,
+            () = self.clock.sleep(PATIENCE) => Err(Trouble::Broken("the database does not answer".into())),
+        }
+    }
+
     async fn fill(&self, conn: &mut Connection, jobs: &mut [Box<dyn Job>], told: &mut Told) -> Result<(), Trouble> {
         let now = self.clock.now().wall;
         conn.execute(
@@ -279,37 +309,27 @@ impl Writer {
         .await?;
         let mut tx = Tx { conn, sealer: &self.sealer, now, audit: Vec::new(), incidents: false, documents: Vec::new() };
         for job in jobs {
-            match job.run(&mut tx).await {
-                Ok(()) => {}
-                Err(Failed::Raced) => return Err(Trouble::Raced),
-                Err(Failed::Database(error)) => return Err(error.into()),
-                Err(Failed::Refused(error)) => return Err(Trouble::Broken(error.to_string())),
-            }
+            job.run(&mut tx).await?;
         }
         let entries = std::mem::take(&mut tx.audit);
         *told = Told { incidents: tx.incidents, documents: std::mem::take(&mut tx.documents) };
-        match audit::append(tx.conn, &entries).await {
-            Ok(()) => Ok(()),
-            Err(Failed::Raced) => Err(Trouble::Raced),
-            Err(Failed::Database(error)) => Err(error.into()),
-            Err(Failed::Refused(error)) => Err(Trouble::Broken(error.to_string())),
-        }
+        Ok(audit::append(tx.conn, &entries).await?)
     }
 
     /// Commits. When that fails nobody knows whether it happened (FM-33): the connection is given up, the database is
     /// opened anew and asked for the batch.
     async fn commit(&mut self, mut conn: Connection) -> Result<(), Trouble> {
-        let outcome = if matches!(self.opener, Opener::Sqlite(_)) {
-            conn.commit().await
-        } else {
-            tokio::select! {
-                outcome = conn.commit() => outcome,
-                () = self.clock.sleep(PATIENCE) => Err(sqlx::Error::PoolTimedOut),
+        let trouble = match self.patiently(async { Ok(conn.commit().await?) }).await {
+            Ok(()) => {
+                self.conn = Some(conn);
+                return Ok(());
             }
-        };
-        let Err(error) = outcome else {
-            self.conn = Some(conn);
-            return Ok(());
+            // The mark of the commit was not written: it did not happen.
+            Err(Trouble::Full(reason)) if conn.rollback().await.is_ok() => {
+                self.conn = Some(conn);
+                return Err(Trouble::Full(reason));
+            }
+            Err(trouble) => trouble,
         };
         conn.close().await;
         let mut conn = self.reopen().await?;
@@ -318,13 +338,13 @@ impl Writer {
         let found: Option<i64> = row.map(|row| row.get(0)).transpose()?;
         conn.rollback().await?;
         self.conn = Some(conn);
-        if found == Some(self.batch) { Ok(()) } else { Err(error.into()) }
+        if found == Some(self.batch) { Ok(()) } else { Err(trouble) }
     }
 
     /// A new connection. On SQLite the log is carried into the file and synced before anything in it counts as durable:
     /// after a failed fsync the kernel may take pages for written that never were.
     async fn reopen(&self) -> Result<Connection, Trouble> {
-        let mut conn = self.opener.connect(false).await?;
+        let mut conn = self.patiently(async { Ok(self.opener.connect(false).await?) }).await?;
         if !conn.is_postgres() {
             let row = conn.row("PRAGMA wal_checkpoint(TRUNCATE)", vec![]).await?;
             let busy: i64 = row.map_or(Ok(1), |row| row.get(0))?;
