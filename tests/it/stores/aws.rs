@@ -3,7 +3,7 @@
 
 use std::{process::Command, sync::Arc};
 
-use aws_sdk_secretsmanager::{Client, config::retry::RetryConfig};
+use aws_sdk_secretsmanager::{Client, config::retry::RetryConfig, types::RotationRulesType};
 use credd::store::{
     self, SecretStore, StoreError,
     aws::{SecretsManager, Settings},
@@ -197,7 +197,9 @@ async fn a_secret_that_aws_rotates_is_only_read() {
     let (admin, store) = (Admin::new().await, open(clock(), 0));
     admin.put("app", &json!({"refresh_token": "r0"})).await;
     assert_eq!(store.read_only(&at("app")).await, None);
-    admin.0.rotate_secret().secret_id("app").rotate_immediately(false).send().await.unwrap();
+    let monthly = RotationRulesType::builder().automatically_after_days(30).build();
+    let rotate = admin.0.rotate_secret().secret_id("app").rotation_rules(monthly).rotate_immediately(false);
+    rotate.send().await.unwrap();
     assert!(store.read_only(&at("app")).await.is_some());
     let held = version_of(&store, "app").await.unwrap();
     let material = credd::credential::Material::default();
