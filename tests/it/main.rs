@@ -7,3 +7,6 @@ mod lifecycle;
 mod paging;
 mod stores;
 mod config;
+mod board;
+mod health;
+mod socket;

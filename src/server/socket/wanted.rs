@@ -10,7 +10,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::Parts;
 use crate::{
-    credential::{CredentialId, Generation},
+    credential::CredentialId,
     publish::{Ask, Edition, Peer, Seen, Slot},
 };
 
@@ -22,18 +22,12 @@ pub struct Wanted(Arc<Mutex<HashMap<CredentialId, Flight>>>);
 struct Flight {
     /// What was asked for; who needs more asks again afterwards.
     need: Duration,
-    /// The generation that the shard names in the end.
-    landed: watch::Receiver<Option<Landed>>,
+    /// Whether the shard answered, once that is known. It does not where the daemon is stopping or the shard's task failed.
+    landed: watch::Receiver<Option<bool>>,
 }
 
-/// How an ask ended.
-#[derive(Clone, Copy, Debug)]
-enum Landed {
-    /// The shard answered: that generation is, or is about to be, published.
-    At(Generation),
-    /// Nobody answered: the daemon is stopping, or the shard's task failed.
-    Nowhere,
-}
+/// An answer that names a generation which is not published after this time is not waited for any longer.
+const OVERTAKEN: Duration = Duration::from_secs(1);
 
 impl Wanted {
     /// Ends when the token is no longer `needy`, or when its shard says that nothing helps now. Dropping it cancels nothing.
@@ -58,15 +52,8 @@ impl Wanted {
                     landed = flight.landed.wait_for(Option::is_some) => break landed.ok().and_then(|landed| *landed),
                 }
             };
-            let Some(Landed::At(generation)) = landed else { return };
-            // The answer may overtake the publication that it speaks of.
-            while slot.current().view.generation < generation {
-                match news.next().await {
-                    Some(Seen::Edition(_)) => {}
-                    _ => return,
-                }
-            }
-            if flight.need >= need {
+            let answered = landed.unwrap_or(false);
+            if !answered || flight.need >= need {
                 return;
             }
         }
@@ -96,24 +83,33 @@ impl Wanted {
         let flight = Flight { need, landed };
         flights.insert(id.clone(), flight.clone());
         // In a task of its own: the reader that happened to be first may hang up.
-        tokio::spawn(self.clone().ask(parts.clone(), id.clone(), need, format!("uid {}", peer.uid), lands));
+        tokio::spawn(self.clone().ask(parts.clone(), slot.clone(), need, format!("uid {}", peer.uid), lands));
         Some(flight)
     }
 
     async fn ask(
         self,
         parts: Parts,
-        id: CredentialId,
+        slot: Arc<Slot>,
         min_ttl: Duration,
         actor: String,
-        lands: watch::Sender<Option<Landed>>,
+        lands: watch::Sender<Option<bool>>,
     ) {
+        let id = slot.current().view.name.clone();
         let (answer, answered) = oneshot::channel();
-        let landed = match parts.asks.put(Ask::Wanted { id: id.clone(), min_ttl, actor, answer }).await {
-            Ok(()) => answered.await.map_or(Landed::Nowhere, |answer| Landed::At(answer.generation)),
-            Err(_stopping) => Landed::Nowhere,
+        let answer = match parts.asks.put(Ask::Wanted { id: id.clone(), min_ttl, actor, answer }).await {
+            Ok(()) => answered.await.ok(),
+            Err(_stopping) => None,
         };
+        if let Some(answer) = &answer {
+            // The answer may overtake the publication that it speaks of; a reader who came in between would ask again.
+            let mut news = slot.watch();
+            let published = async {
+                while slot.current().view.generation < answer.generation && news.next().await.is_some() {}
+            };
+            tokio::select! { () = published => {}, () = parts.clock.sleep(OVERTAKEN) => {} }
+        }
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        lands.send_replace(Some(landed));
+        lands.send_replace(Some(answer.is_some()));
     }
 }
