@@ -3,16 +3,21 @@
 use std::{sync::Arc, time::Duration};
 
 use credd::{
-    incident::{Announcement, Message},
+    incident::Message,
     metrics::Metrics,
-    oncall::{BACKLOG, Oncall, Outbox},
+    oncall::{BACKLOG, Oncall, Page},
     pager::{Action, Channel},
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{bounded, clock::HandClock, outbox::Memory, world::*};
+use super::{
+    bounded,
+    clock::HandClock,
+    outbox::{Memory, Row},
+    world::*,
+};
 use crate::components::Component;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -168,16 +173,12 @@ async fn fm63_after_three_failures_the_next_channel_gets_it_too() {
                 house.outbox.until(|book| book.pages.iter().any(|row| row.page.attempts == count)).await;
             }
             spare.until_accepted(1).await;
-            for count in 4..=9 {
-                for _ in 0..5 {
+            let tick = async {
+                loop {
                     house.clock.advance(3, MINUTE).await;
                 }
-                house.outbox.until(|book| book.pages.iter().any(|row| row.page.attempts == count)).await;
-            }
-            for _ in 0..5 {
-                house.clock.advance(3, MINUTE).await;
-            }
-            house.until_empty().await;
+            };
+            tokio::select! { () = house.until_empty() => {}, () = tick => {} }
         })
         .await;
     assert_eq!(said(&spare.accepted.borrow()), [(Action::Trigger, 0)]);
@@ -250,11 +251,13 @@ async fn fm64_a_channel_that_hangs_slows_nobody_and_its_queue_stays_short() {
 async fn fm64_nothing_new_is_announced_while_too_many_pages_wait_and_nothing_is_lost() {
     let house = House::new();
     let flood = Message::test(Uuid::nil(), house.clock.wall());
-    for n in 0..BACKLOG {
-        let message = Message { dedup_key: format!("credd/{n}"), ..flood.clone() };
-        let one = Announcement { message: Some(message), told: None, settled: vec![] };
-        house.outbox.announce(Uuid::from_u128(n.into()), &one, &["elsewhere".into()]).await.unwrap();
-    }
+    house.outbox.write(|book| {
+        book.pages.extend((0..BACKLOG).map(|n| {
+            let message = Message { dedup_key: format!("credd/{n}"), ..flood.clone() };
+            let page = Page { id: Uuid::from_u128(n.into()), message, attempts: 0 };
+            Row { channel: "elsewhere".into(), due: house.clock.wall(), page }
+        }));
+    });
     house.revoke("bot");
     let channel = Scripted::new("elsewhere", []);
     house
@@ -266,12 +269,15 @@ async fn fm64_nothing_new_is_announced_while_too_many_pages_wait_and_nothing_is_
                 }
             };
             tokio::select! { () = told => {}, () = tick => {} }
-            house.until_empty().await;
         })
         .await;
     let accepted = channel.accepted.borrow();
-    assert_eq!(accepted.len() as u64, BACKLOG + 1);
-    assert_eq!(accepted.iter().filter(|(_, message)| message.kind == "credential_revoked").count(), 1);
+    assert!(!accepted.is_empty(), "there was no room before");
+    let waiting = house.outbox.look(|book| book.pages.clone());
+    assert_eq!((accepted.len() + waiting.len()) as u64, BACKLOG + 1);
+    let revoked = |message: &&Message| message.kind == "credential_revoked";
+    let all = accepted.iter().map(|(_, message)| message).chain(waiting.iter().map(|row| &row.page.message));
+    assert_eq!(all.filter(revoked).count(), 1);
 }
 
 #[tokio::test]
@@ -328,4 +334,77 @@ async fn without_channels_facts_wait_for_one() {
     let channel = Scripted::new("a", []);
     house.live(vec![channel.clone()], async { channel.until_accepted(1).await }).await;
     assert_eq!(said(&channel.accepted.borrow()), [(Action::Trigger, 0)]);
+}
+
+/// Everything that is logged, for the test's own thread.
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn t22_canary_secrets_stand_in_no_log_metric_mail_or_payload() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+
+    let (server, sink) =
+        (Component::start("smtp.sh", &[("SMTP_PASS", "canary-password")]), Component::start("webhook-sink.py", &[]));
+    sink_reply(&sink, json!({ "status": 429, "body": "canary-reply" })).await;
+    let hook = "whsec_Y2FuYXJ5LWhvb2stc2VjcmV0LWNhbmFyeS1ob29r";
+    let url = format!("{}/canary-path?key=canary-query", sink.text("url"));
+    let vault = Vault::of(&[("SMTP", "canary-wrong"), ("HOOK", hook), ("URL", &url)]);
+    let mail = open(&protected_mail(&server), &vault, post(None)).unwrap();
+    let web = "kind = \"webhook\"\nurl_from = { env = \"URL\" }\nsecrets = [{ env = \"HOOK\" }]\n";
+    let web = open(web, &vault, post(None)).unwrap();
+    let house = House::new();
+    house
+        .live(vec![mail, web], async {
+            house.revoke("bot");
+            house
+                .outbox
+                .until(|book| book.pages.len() == 2 && book.pages.iter().all(|row| row.page.attempts == 1))
+                .await;
+            vault.put("SMTP", "canary-password");
+            house.clock.advance(3, MINUTE).await;
+            house.until_empty().await;
+        })
+        .await;
+
+    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    for event in ["not delivered yet: localhost", "refused AUTH: 535", "answered 429", "delivered"] {
+        assert!(logged.contains(event), "{event} is missing, so nothing is proven:\n{logged}");
+    }
+    let metrics = prometheus::TextEncoder::new().encode_to_string(&house.metrics.registry().gather()).unwrap();
+    assert!(metrics.contains("credd_notification_failures_total{channel=\"web\",reason=\"rate_limited\"} 1"));
+    let payloads: String =
+        sink_log(&sink).await.iter().map(|call| format!("{} {}", call["body"], call["headers"])).collect();
+    let pages = format!("{:?}", house.outbox.look(|book| book.conditions.clone()));
+    let hidden = ["canary", "Y2FuYXJ5", "AHVzZXIAY2FuYXJ5"];
+    for (place, text) in [
+        ("log", logged),
+        ("metrics", metrics),
+        ("mail", mails(&server).concat()),
+        ("payload", payloads),
+        ("ledger", pages),
+    ] {
+        assert!(!text.is_empty(), "{place}");
+        for canary in hidden {
+            assert!(!text.contains(canary), "{canary} stands in the {place}:\n{text}");
+        }
+    }
 }
