@@ -1,12 +1,12 @@
 //! One integration-test binary: every file beside this is a module of it.
 
+mod board;
 mod catalogue;
 mod components;
+mod config;
+mod health;
 mod ledger;
 mod lifecycle;
 mod paging;
-mod stores;
-mod config;
-mod board;
-mod health;
 mod socket;
+mod stores;
