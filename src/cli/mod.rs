@@ -1,1 +1,4 @@
 //! The command line: a file for each verb.
+
+pub mod check;
+pub mod schema;

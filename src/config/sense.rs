@@ -132,7 +132,7 @@ impl<'a> Sense<'a> {
             let at = below("/policies", name);
             if !schedules(&policy.probe) {
                 let help = "six fields, seconds first: \"0 */5 * * * *\" is every five minutes";
-                self.report(&below(&at, "probe"), "not a cron expression", help);
+                self.report(&below(&at, "probe"), "not a cron expression, or one that is never due", help);
             }
             self.positive(&at, "refresh_lead", policy.refresh_lead);
             self.thresholds(&at, (policy.ttl_warn, policy.ttl_fail), (policy.ttl_warn, policy.ttl_fail));
@@ -315,9 +315,10 @@ impl<'a> Sense<'a> {
 /// `ttl_warn` and `ttl_fail`.
 type Thresholds = (Option<SignedDuration>, Option<SignedDuration>);
 
-/// Whether the scheduler that will run it understands an expression.
+/// Whether the scheduler that will run it understands an expression, and finds a time at which it is due.
 fn schedules(expression: &str) -> bool {
+    let due = |mut job: tokio_cron_scheduler::Job| job.job_data().is_ok_and(|data| data.next_tick > 0);
     expression.len() <= 200
         && expression.split_whitespace().count() == 6
-        && tokio_cron_scheduler::Job::new(expression, |_, _| {}).is_ok()
+        && tokio_cron_scheduler::Job::new(expression, |_, _| {}).is_ok_and(due)
 }
