@@ -19,12 +19,12 @@ use super::{
 
 /// Checks a file's text. `providers` are the names that the catalogue knows.
 pub fn check(file: &Path, text: &str, providers: &[String]) -> Result<Config, Problems> {
-    let schema = schema::json();
+    let schema = &*schema::SCHEMA;
     let (document, mut problems) = Document::parse(file, text);
     let complete = problems.is_empty();
-    let shape = Shape::of(&schema, &document, complete);
+    let shape = Shape::of(schema, &document, complete);
     let mut values =
-        Values { document: &document, schema: &schema, bad: shape.bad.into_iter().collect(), problems: shape.problems };
+        Values { document: &document, schema, bad: shape.bad.into_iter().collect(), problems: shape.problems };
     let config = values.read();
     // Behind a syntax error values may have been taken for names; what is called wrong there could repeat a secret.
     let understood = problems.iter().map(|problem| problem.line).min().unwrap_or(usize::MAX);
