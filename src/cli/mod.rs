@@ -3,3 +3,5 @@
 mod dump;
 pub mod explain;
 pub mod providers;
+pub mod check;
+pub mod schema;

@@ -1,6 +1,9 @@
 //! Everything that is wrong with a settings file, at once: its syntax, its shape, its values, its sense.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -16,11 +19,12 @@ use super::{
 
 /// Checks a file's text. `providers` are the names that the catalogue knows.
 pub fn check(file: &Path, text: &str, providers: &[String]) -> Result<Config, Problems> {
-    let schema = schema::json();
+    let schema = &*schema::SCHEMA;
     let (document, mut problems) = Document::parse(file, text);
     let complete = problems.is_empty();
-    let shape = Shape::of(&schema, &document, complete);
-    let mut values = Values { document: &document, schema: &schema, bad: shape.bad, problems: shape.problems };
+    let shape = Shape::of(schema, &document, complete);
+    let mut values =
+        Values { document: &document, schema, bad: shape.bad.into_iter().collect(), problems: shape.problems };
     let config = values.read();
     // Behind a syntax error values may have been taken for names; what is called wrong there could repeat a secret.
     let understood = problems.iter().map(|problem| problem.line).min().unwrap_or(usize::MAX);
@@ -28,12 +32,8 @@ pub fn check(file: &Path, text: &str, providers: &[String]) -> Result<Config, Pr
     if complete {
         let names = Names { providers, references: &shape.references };
         // What stands in for a bad value makes no sense of its own.
-        let bad: Vec<String> = values.bad.iter().map(|bad| dotted(bad)).collect();
-        let within = |path: &str, of: &str| {
-            path.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-        };
-        let honest =
-            |problem: &Problem| !bad.iter().any(|bad| within(&problem.path, bad) || within(bad, &problem.path));
+        let bad: BTreeSet<String> = values.bad.iter().map(|bad| dotted(bad)).collect();
+        let honest = |problem: &Problem| !touches(&bad, &problem.path, &['.', '[']);
         problems.extend(Sense::of(&config, &document, names).into_iter().filter(honest));
     }
     if problems.is_empty() {
@@ -48,7 +48,7 @@ pub fn check(file: &Path, text: &str, providers: &[String]) -> Result<Config, Pr
 struct Values<'a> {
     document: &'a Document,
     schema: &'a Value,
-    bad: Vec<String>,
+    bad: BTreeSet<String>,
     problems: Vec<Problem>,
 }
 
@@ -91,14 +91,22 @@ impl Values<'_> {
         let path = below(at, key);
         let mut value = table.get(key)?.clone();
         let inside = format!("{path}/");
-        let bad: Vec<String> =
-            self.bad.iter().filter(|bad| **bad == path || bad.starts_with(&inside)).cloned().collect();
+        let bad: Vec<String> = self
+            .bad
+            .range(path.clone()..)
+            .take_while(|bad| bad.starts_with(&path))
+            .filter(|bad| **bad == path || bad.starts_with(&inside))
+            .cloned()
+            .collect();
         if bad.contains(&path) {
             return None;
         }
-        let mut leaves = leaves(&value, &bad, &path);
+        let mut leaves = leaves(&value, &self.bad, &path);
         // Words, numbers and the like were judged by their schema; only texts may still be of a wrong form.
-        leaves.retain(|leaf| node_at(self.schema, &self.document.root, &format!("{path}{leaf}")).is_some_and(is_free));
+        leaves.retain(|leaf| {
+            node_at(self.schema, &self.document.root, &format!("{path}{leaf}"))
+                .is_some_and(|node| is_free(resolve(self.schema, node).0))
+        });
         for bad in &bad {
             let fits = node_at(self.schema, &self.document.root, bad).and_then(|node| stand_in(self.schema, node));
             replace(&mut value, &bad[path.len()..], fits);
@@ -122,7 +130,7 @@ impl Values<'_> {
             }
             let full = format!("{path}{leaf}");
             self.problems.push(self.refused(&full));
-            self.bad.push(full);
+            self.bad.insert(full);
             match next {
                 Ok(part) => return Some(part),
                 Err(next) => (value, error) = (without, next),
@@ -173,11 +181,11 @@ fn node_at<'a>(schema: &'a Value, root: &Value, at: &str) -> Option<&'a Value> {
 
 /// Whether the schema leaves open what stands there.
 fn is_free(node: &Value) -> bool {
-    node.get("$ref").is_none() && node.get("const").is_none() && choices(node).is_none()
+    node.get("const").is_none() && choices(node).is_none()
 }
 
 /// Pointers of all values that hold no others and are not known to be bad.
-fn leaves(value: &Value, bad: &[String], path: &str) -> Vec<String> {
+fn leaves(value: &Value, bad: &BTreeSet<String>, path: &str) -> Vec<String> {
     fn collect(value: &Value, at: &str, found: &mut Vec<String>) {
         match value {
             Value::Object(table) => table.iter().for_each(|(key, value)| collect(value, &below(at, key), found)),
@@ -186,8 +194,17 @@ fn leaves(value: &Value, bad: &[String], path: &str) -> Vec<String> {
     }
     let mut found = vec![];
     collect(value, "", &mut found);
-    found.retain(|leaf| !leaf.is_empty() && !bad.iter().any(|bad| format!("{path}{leaf}").starts_with(bad)));
+    found.retain(|leaf| !touches(bad, &format!("{path}{leaf}"), &['/']));
     found
+}
+
+/// Whether a path is one of `bad`, or within one, or around one.
+fn touches(bad: &BTreeSet<String>, path: &str, separators: &[char]) -> bool {
+    let mut above = path.match_indices(separators).map(|(at, _)| &path[..at]).filter(|above| !above.is_empty());
+    let around = |bad: &&String| bad[path.len()..].starts_with(separators);
+    bad.contains(path)
+        || above.any(|above| bad.contains(above))
+        || bad.range(path.to_owned()..).take_while(|bad| bad.starts_with(path)).any(|bad| around(&bad))
 }
 
 /// Puts another value in the place of a member, or takes it away.

@@ -40,8 +40,7 @@ pub fn load(path: Option<&Path>, providers: &[String]) -> Result<Loaded, Problem
 
 /// Reads and checks one file.
 fn load_file(path: &Path, providers: &[String]) -> Result<Loaded, Problems> {
-    let bytes = read(path).map_err(|problem| Problems(vec![problem]))?;
-    load_bytes(path, bytes, providers)
+    load_bytes(path, read(path)?, providers)
 }
 
 /// Checks what a file holds.
@@ -75,23 +74,24 @@ pub(super) fn fingerprint(bytes: &[u8]) -> String {
 }
 
 /// Reads a settings file that nobody but its owner can have written.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, Problem> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Problems> {
+    let problem = |message: String, help: &str| Problems(vec![Problem::of_file(path, message, help)]);
     let unreadable = |error: io::Error| {
         let help = "the daemon's user must be able to read it: `ls -l` shows its owner and mode";
-        Problem::of_file(path, format!("cannot be read: {}", error.kind()), help)
+        problem(format!("cannot be read: {}", error.kind()), help)
     };
     if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(Problem::of_file(path, "is not a file", "name the settings file itself"));
+        return Err(problem("is not a file".into(), "name the settings file itself"));
     }
     let file = File::open(path).map_err(unreadable)?;
     let about = file.metadata().map_err(unreadable)?;
     if let Some((message, help)) = untrusted(&about, path) {
-        return Err(Problem::of_file(path, message, help));
+        return Err(problem(message, &help));
     }
     let mut bytes = vec![];
     file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > MOST_BYTES {
-        return Err(Problem::of_file(path, "is larger than 64 MiB", "this cannot be a settings file"));
+        return Err(problem("is larger than 64 MiB".into(), "this cannot be a settings file"));
     }
     Ok(bytes)
 }

@@ -73,6 +73,9 @@ impl fmt::Display for Problem {
     }
 }
 
+/// More of them at once help nobody.
+const MOST_SHOWN: usize = 100;
+
 /// Everything that is wrong, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(pub Vec<Problem>);
@@ -84,8 +87,11 @@ impl Problems {
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for problem in &self.0 {
+        for problem in self.0.iter().take(MOST_SHOWN) {
             writeln!(f, "{problem}\n")?;
+        }
+        if self.0.len() > MOST_SHOWN {
+            writeln!(f, "… and {} more\n", self.0.len() - MOST_SHOWN)?;
         }
         match self.0.len() {
             1 => f.write_str("1 problem; nothing was applied"),

@@ -123,7 +123,7 @@ impl Reloader {
             Some(path) => {
                 let bytes = match read(&path) {
                     Ok(bytes) => bytes,
-                    Err(problem) => return Some((String::new(), Err(Problems(vec![problem])))),
+                    Err(problems) => return Some((String::new(), Err(problems))),
                 };
                 let found = fingerprint(&bytes);
                 let known = found == seen && !asked;

@@ -132,7 +132,7 @@ impl<'a> Sense<'a> {
             let at = below("/policies", name);
             if !schedules(&policy.probe) {
                 let help = "six fields, seconds first: \"0 */5 * * * *\" is every five minutes";
-                self.report(&below(&at, "probe"), "not a cron expression", help);
+                self.report(&below(&at, "probe"), "not a cron expression, or one that is never due", help);
             }
             self.positive(&at, "refresh_lead", policy.refresh_lead);
             self.thresholds(&at, (policy.ttl_warn, policy.ttl_fail), (policy.ttl_warn, policy.ttl_fail));
@@ -149,23 +149,24 @@ impl<'a> Sense<'a> {
     fn thresholds(&mut self, at: &str, own: Thresholds, effective: Thresholds) {
         self.positive(at, "ttl_warn", own.0);
         self.positive(at, "ttl_fail", own.1);
-        if let (Some(warn), Some(fail)) = effective {
-            if fail > warn && (own.0.is_some() || own.1.is_some()) {
-                let key = if own.1.is_some() { "ttl_fail" } else { "ttl_warn" };
-                let message = format!("`ttl_fail` ({fail:#}) is above `ttl_warn` ({warn:#})");
-                self.report(&below(at, key), message, "a credential is yellow before it is red: ttl_fail <= ttl_warn");
-            }
+        if let (Some(warn), Some(fail)) = effective
+            && fail > warn
+            && (own.0.is_some() || own.1.is_some())
+        {
+            let key = if own.1.is_some() { "ttl_fail" } else { "ttl_warn" };
+            let message = format!("`ttl_fail` ({fail:#}) is above `ttl_warn` ({warn:#})");
+            self.report(&below(at, key), message, "a credential is yellow before it is red: ttl_fail <= ttl_warn");
         }
     }
 
     fn stores(&mut self, references: &[(String, String)]) {
         for (name, store) in &self.config.stores {
             let at = below("/stores", name);
-            if let store::Settings::Exec(exec) = store {
-                if !exec.command.first().is_some_and(|program| Path::new(program).is_absolute()) {
-                    let help = "the absolute path of a program, then its arguments: [\"/usr/lib/credd/doppler\"]";
-                    self.report(&below(&at, "command"), "does not begin with an absolute path", help);
-                }
+            if let store::Settings::Exec(exec) = store
+                && !exec.command.first().is_some_and(|program| Path::new(program).is_absolute())
+            {
+                let help = "the absolute path of a program, then its arguments: [\"/usr/lib/credd/doppler\"]";
+                self.report(&below(&at, "command"), "does not begin with an absolute path", help);
             }
         }
         let known = self.store_names();
@@ -315,9 +316,10 @@ impl<'a> Sense<'a> {
 /// `ttl_warn` and `ttl_fail`.
 type Thresholds = (Option<SignedDuration>, Option<SignedDuration>);
 
-/// Whether the scheduler that will run it understands an expression.
+/// Whether the scheduler that will run it understands an expression, and finds a time at which it is due.
 fn schedules(expression: &str) -> bool {
+    let due = |mut job: tokio_cron_scheduler::Job| job.job_data().is_ok_and(|data| data.next_tick > 0);
     expression.len() <= 200
         && expression.split_whitespace().count() == 6
-        && tokio_cron_scheduler::Job::new(expression, |_, _| {}).is_ok()
+        && tokio_cron_scheduler::Job::new(expression, |_, _| {}).is_ok_and(due)
 }

@@ -41,7 +41,8 @@ static SHAPES: LazyLock<Regex> = LazyLock::new(|| {
         r"\bmcp_[A-Za-z0-9_-]{20,}",
         // JWT and JWE.
         r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)+",
-        r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
+        // Cut off, it ends with the text that holds it.
+        r#"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:(?s:.*?)-----END [A-Z ]*PRIVATE KEY-----|[^"]*[^"\s]|)"#,
         // A password in a URL.
         r#"://[^\s/?#@:"']*:[^\s/?#@"']+@"#,
     ];
@@ -241,6 +242,8 @@ mod tests {
             ("client_secret: \"x y\", z", "client_secret: \"[redacted]\", z"),
             ("postgres://u:p@h/db", "postgres://[redacted]@h/db"),
             ("-----BEGIN RSA PRIVATE KEY-----\\nMII\\n-----END RSA PRIVATE KEY----- x", "[redacted] x"),
+            ("-----BEGIN PRIVATE KEY-----\nProc-Type: 4\nMII\n", "[redacted]\n"),
+            (r#"{"pem":"-----BEGIN PRIVATE KEY-----\nMII","n":1}"#, r#"{"pem":"[redacted]","n":1}"#),
         ] {
             assert_eq!(mask(text), wanted);
         }

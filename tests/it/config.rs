@@ -104,7 +104,7 @@ upstream.with = { tenant = "CANARY-tenant" }
 "#;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     /// P-10: bytes cut, doubled, swapped and replaced.
     #[test]

@@ -1,0 +1,149 @@
+//! `credd check`: what is wrong with the settings, without starting.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    config::{self, Finding, Loaded, Problem, Problems, References},
+    telemetry::Redactor,
+};
+
+/// Checks the settings, then reaches every home store and channel.
+///
+/// Everything that is wrong is told at once, with file, line, column and what is allowed. Exit code 78 means that the
+/// settings are bad.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// Settings file; default: CREDD_CONFIG, then the usual places.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Stop after the settings, the files and the variables that they name; for ExecStartPre=.
+    #[arg(long, conflicts_with = "online")]
+    pub offline: bool,
+    /// Probe every credential as well; spends no grant.
+    #[arg(long)]
+    pub online: bool,
+    /// One JSON document instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What the offline half found.
+#[derive(Debug)]
+pub struct Report {
+    /// The settings, or all that is wrong with them.
+    pub settings: Result<Loaded, Problems>,
+    /// The references of good settings, each followed as far as files and variables go.
+    pub references: Vec<Finding>,
+}
+
+/// Checks the settings and what they point at on this machine. `providers` are the names that the catalogue knows.
+pub fn offline(config: Option<&Path>, providers: &[String], redactor: Redactor) -> Report {
+    let settings = config::load(config, providers);
+    let references = match &settings {
+        Ok(loaded) => References::new(loaded.path.as_deref(), redactor).check(&loaded.config),
+        Err(_) => vec![],
+    };
+    Report { settings, references }
+}
+
+impl Report {
+    /// Whether credd could start with these settings, as far as this machine can tell.
+    pub fn is_good(&self) -> bool {
+        self.settings.is_ok() && self.references.iter().all(|finding| finding.problem.is_none())
+    }
+
+    /// 0, or 78.
+    pub fn exit_code(&self) -> u8 {
+        if self.is_good() { 0 } else { Problems::EXIT_CODE }
+    }
+
+    /// For a person.
+    pub fn print(&self, out: &mut impl Write) -> io::Result<()> {
+        let loaded = match &self.settings {
+            Ok(loaded) => loaded,
+            Err(problems) => return writeln!(out, "{problems}"),
+        };
+        let config = &loaded.config;
+        match &loaded.path {
+            Some(path) => writeln!(out, "[ success ] {} (sha256 {}…)", path.display(), loaded.sha256_prefix)?,
+            None => writeln!(out, "[ success ] no settings file: the defaults hold")?,
+        }
+        let (credentials, stores, channels) =
+            (config.credentials.len(), config.stores.len() + 1, config.pager.channels.len());
+        writeln!(out, "            {credentials} credentials, {stores} home stores, {channels} channels")?;
+        if channels == 0 && credentials > 0 {
+            writeln!(out, "[ warning ] no channel: nobody is told of a revocation; add [pager.channels.NAME]")?;
+        }
+        for Finding { path, reference, problem } in &self.references {
+            match problem {
+                Some(problem) => writeln!(out, "[ failure ] {path}: {problem}")?,
+                None => writeln!(out, "[ success ] {path}: {reference}")?,
+            }
+        }
+        Ok(())
+    }
+
+    /// For a machine.
+    pub fn json(&self) -> Value {
+        let problem = |one: &Problem| {
+            json!({
+                "severity": "failure", "file": one.file, "line": one.line, "column": one.column,
+                "path": one.path, "message": one.message, "help": one.help,
+            })
+        };
+        let mut diagnostics: Vec<Value> = vec![];
+        diagnostics.extend(self.settings.as_ref().err().iter().flat_map(|problems| &problems.0).map(problem));
+        diagnostics.extend(self.references.iter().filter_map(|finding| {
+            let message = finding.problem.as_ref()?;
+            Some(json!({ "severity": "failure", "path": finding.path, "message": message }))
+        }));
+        let data = self.settings.as_ref().ok().map(|loaded| {
+            json!({
+                "path": loaded.path, "sha256_prefix": loaded.sha256_prefix,
+                "credentials": loaded.config.credentials.len(), "stores": loaded.config.stores.len() + 1,
+                "channels": loaded.config.pager.channels.len(),
+            })
+        });
+        json!({ "schema": "credd.check/v1", "ok": self.is_good(), "data": data, "diagnostics": diagnostics })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(text: &str) -> (Report, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("credd.toml");
+        std::fs::write(&path, text).unwrap();
+        let report = offline(Some(&path), &["github".to_owned()], Redactor::default());
+        let mut out = vec![];
+        report.print(&mut out).unwrap();
+        (report, String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn good_settings_exit_with_0_and_say_what_they_are() {
+        let (report, shown) = report("[credentials.a]\nprovider = \"github\"\nkind = \"pat\"\n");
+        assert_eq!(report.exit_code(), 0);
+        assert!(shown.contains("[ success ]") && shown.contains("1 credentials, 1 home stores"), "{shown}");
+        assert!(shown.contains("[ warning ] no channel"), "{shown}");
+        assert_eq!(report.json()["ok"], true);
+    }
+
+    #[test]
+    fn bad_settings_and_bad_references_exit_with_78() {
+        let (bad, shown) = report("[credentials.a]\nprovider = \"githup\"\nkind = \"pat\"\n[log]\nlevle = 1\n");
+        assert_eq!(bad.exit_code(), 78);
+        assert!(shown.contains(":2:1: credentials.a.provider") && shown.contains("did you mean `level`?"), "{shown}");
+        assert_eq!(bad.json()["diagnostics"].as_array().unwrap().len(), 2);
+        let (bad, shown) = report("[ledger]\nkey = { file = \"nowhere\" }\n");
+        assert_eq!(bad.exit_code(), 78);
+        assert!(shown.contains("[ failure ] ledger.key: file") && shown.contains("cannot be read"), "{shown}");
+    }
+}
