@@ -78,3 +78,15 @@ fn real_replies_are_understood() {
         assert!(found >= subtypes && four >= fields);
     }
 }
+
+#[test]
+fn every_embedded_file_bears_out_its_own_examples_and_reaches_its_own_rules() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("providers");
+    let problems: Vec<String> = credd::catalogue::lint(&folder).iter().map(ToString::to_string).collect();
+    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+    let catalogue = catalogue();
+    assert!(catalogue.names().count() >= 15);
+    for name in catalogue.names() {
+        assert!(!catalogue.provider(name).unwrap().rules.examples.is_empty(), "{name} proves nothing");
+    }
+}
