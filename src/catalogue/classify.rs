@@ -21,9 +21,11 @@ impl Provider {
                 let header = rule.when.header.first().and_then(|(name, _)| {
                     Some(format!("header {name}: {}", redact::quotation(refusal.reply.header(name)?)))
                 });
-                let code = rule.when.body.iter().find_map(|(pointer, _)| {
-                    redact::code(observed.json.as_ref()?.pointer(pointer)?.as_str()?)
-                });
+                let code = rule
+                    .when
+                    .body
+                    .iter()
+                    .find_map(|(pointer, _)| redact::code(observed.json.as_ref()?.pointer(pointer)?.as_str()?));
                 Verdict {
                     retryable: rule.retryable.unwrap_or(verdict.retryable),
                     needs_human: rule.needs_human.unwrap_or(verdict.needs_human),
@@ -50,7 +52,8 @@ impl Provider {
                 }
             }
         };
-        let codes = || observed.statements.iter().filter(|statement| statement.code).filter_map(|s| redact::code(&s.raw));
+        let codes =
+            || observed.statements.iter().filter(|statement| statement.code).filter_map(|s| redact::code(&s.raw));
         verdict.code = verdict.code.or_else(|| codes().next());
         if verdict.failure == Failure::CredentialRevoked {
             verdict.definitive |= codes().any(|code| self.rules.definitive.contains(&code));
@@ -78,6 +81,9 @@ fn quoted(value: &serde_json::Value) -> String {
 }
 
 fn fallback(observed: &Observed<'_>) -> String {
-    let said = observed.statements.first().map_or_else(String::new, |s| format!(", {}: {}", s.place, redact::quotation(&s.raw)));
+    let said = observed
+        .statements
+        .first()
+        .map_or_else(String::new, |s| format!(", {}: {}", s.place, redact::quotation(&s.raw)));
     format!("status {}{said}", observed.refusal.reply.status)
 }

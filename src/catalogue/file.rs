@@ -15,9 +15,24 @@ use crate::credential::{Failure, Reply, Rotation};
 
 /// Kinds of credential as refusals name them.
 pub const PRESENTED: [&str; 18] = [
-    "oauth_access_token", "refresh_token", "api_key", "pat", "bot_token", "client_secret", "client_credentials",
-    "password", "session_token", "sts_session", "service_account_jwt", "authorization_code", "device_code",
-    "obo_assertion", "oidc_assertion", "signed_url", "sas_token", "signing_key",
+    "oauth_access_token",
+    "refresh_token",
+    "api_key",
+    "pat",
+    "bot_token",
+    "client_secret",
+    "client_credentials",
+    "password",
+    "session_token",
+    "sts_session",
+    "service_account_jwt",
+    "authorization_code",
+    "device_code",
+    "obo_assertion",
+    "oidc_assertion",
+    "signed_url",
+    "sas_token",
+    "signing_key",
 ];
 
 /// The words for surfaces.
@@ -264,8 +279,7 @@ fn read_rule(table: &Table<'_, '_>) -> Option<Rule> {
 }
 
 fn read_when(table: &Table<'_, '_>) -> When {
-    let presented: Vec<_> =
-        PRESENTED.iter().chain(&["static", "refreshable"]).map(|word| (*word, *word)).collect();
+    let presented: Vec<_> = PRESENTED.iter().chain(&["static", "refreshable"]).map(|word| (*word, *word)).collect();
     let when = When {
         status: table.statuses("status"),
         surface: table.words("surface", &SURFACES),
@@ -291,16 +305,21 @@ fn read_tests(table: &Table<'_, '_>, pointers: bool) -> Vec<(String, Test)> {
                 let prefix = inner_table.texts("prefix").map(Test::Prefix);
                 let contains = inner_table.texts("contains").map(Test::Contains);
                 let exists = inner_table.flag("exists").map(Test::Present);
+                let past = inner_table.flag("past").map(Test::Past);
                 inner_table.finish();
-                prefix.or(contains).or(exists)
+                prefix.or(contains).or(exists).or(past)
             }
-            None => each(item).into_iter().map(|item| scalar(item.get_ref())).collect::<Option<Vec<Value>>>().map(Test::OneOf),
+            None => each(item)
+                .into_iter()
+                .map(|item| scalar(item.get_ref()))
+                .collect::<Option<Vec<Value>>>()
+                .map(Test::OneOf),
         };
         match test {
             Some(test) => tests.push((name, test)),
             None => table.wrong_at(
                 item.span(),
-                "must be a value, a list of values, or one of { prefix = … }, { contains = … }, { exists = … }",
+                "must be a value, a list of values, or one of { prefix = … }, { contains = … }, { exists = … }, { past = … }",
             ),
         }
     }

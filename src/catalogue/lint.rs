@@ -14,8 +14,7 @@ pub fn examples(provider: &Provider) -> Vec<Problem> {
     let now = Timestamp::from_second(CLOCK).unwrap_or_default();
     let mut problems = Vec::new();
     for example in &provider.rules.examples {
-        let refusal =
-            Refusal { surface: example.surface, presented: &example.presented, reply: &example.reply, now };
+        let refusal = Refusal { surface: example.surface, presented: &example.presented, reply: &example.reply, now };
         let verdict = provider.classify(&refusal);
         let cause = example.cause.is_none() || example.cause == verdict.cause;
         if verdict.failure != example.failure || !cause {

@@ -49,9 +49,9 @@ struct Source {
 impl Catalogue {
     /// What the binary brings. An error here is a broken build.
     pub fn embedded() -> Result<Self, Vec<Problem>> {
-        let sources = embedded::EMBEDDED.iter().map(|(file, text)| {
-            (stem(file).to_owned(), Source { file: (*file).into(), text: (*text).into() })
-        });
+        let sources = embedded::EMBEDDED
+            .iter()
+            .map(|(file, text)| (stem(file).to_owned(), Source { file: (*file).into(), text: (*text).into() }));
         Self::build(sources.collect())
     }
 
@@ -78,10 +78,14 @@ impl Catalogue {
                 Err(found) => found,
             };
             // Each round takes at least one file back, so this ends.
-            let broken: Vec<String> = added.iter().filter(|name| {
-                let file = &sources[*name].file;
-                found.iter().any(|problem| *problem.file == **file)
-            }).cloned().collect();
+            let broken: Vec<String> = added
+                .iter()
+                .filter(|name| {
+                    let file = &sources[*name].file;
+                    found.iter().any(|problem| *problem.file == **file)
+                })
+                .cloned()
+                .collect();
             let broken = if broken.is_empty() { added.clone() } else { broken };
             if broken.is_empty() {
                 problems.extend(found);
@@ -123,9 +127,9 @@ impl Catalogue {
             }
         }
         problems.dedup();
-        let claims = sources.iter().flat_map(|(name, source)| {
-            file::aliases(&source.text).into_iter().map(|alias| (alias, name.clone()))
-        });
+        let claims = sources
+            .iter()
+            .flat_map(|(name, source)| file::aliases(&source.text).into_iter().map(|alias| (alias, name.clone())));
         let aliases = claims.collect();
         if problems.is_empty() { Ok(Self { sources, providers, aliases }) } else { Err(problems) }
     }

@@ -22,8 +22,7 @@ static SECRET: LazyLock<Regex> = LazyLock::new(|| {
 
 /// A short quotation that holds no token. Long words of letters alone are kept: codes look like that.
 pub fn quotation(text: &str) -> String {
-    let mut short: String =
-        text.chars().take(LONGEST * 2).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut short: String = text.chars().take(LONGEST * 2).map(|c| if c.is_control() { ' ' } else { c }).collect();
     let clean = SECRET.replace_all(&short, |found: &regex::Captures<'_>| {
         let run = &found[0];
         let plain = run.len() < 60 && !run.contains(['@', '?', '=', '+']) && wordlike(run);
@@ -40,7 +39,9 @@ fn wordlike(run: &str) -> bool {
         let letters = piece.bytes().all(|c| c.is_ascii_alphabetic());
         let digits = piece.bytes().all(|c| c.is_ascii_digit());
         let turns = piece.as_bytes().windows(2).filter(|w| w[0].is_ascii_lowercase() && w[1].is_ascii_uppercase());
-        piece.is_empty() || (digits && piece.len() <= 8) || (letters && turns.count() * 4 <= piece.len() && piece.len() <= 40)
+        piece.is_empty()
+            || (digits && piece.len() <= 8)
+            || (letters && turns.count() * 4 <= piece.len() && piece.len() <= 40)
     })
 }
 
@@ -67,7 +68,8 @@ mod tests {
             "dGhpcyBpcyBhIHNlY3JldCB0b2tlbg==",
             "someone@example.org",
         ] {
-            let text = quotation(&format!("Incorrect API key provided: {secret}. Try https://x.example/a?code={secret}"));
+            let text =
+                quotation(&format!("Incorrect API key provided: {secret}. Try https://x.example/a?code={secret}"));
             assert!(!text.contains(secret), "{text}");
             assert!(text.starts_with("Incorrect API key provided"), "{text}");
             assert_eq!(code(secret), None, "{secret}");
@@ -76,7 +78,9 @@ mod tests {
 
     #[test]
     fn codes_survive() {
-        for word in ["invalid_grant", "AADSTS50173", "UnrecognizedClientException", "refresh_token_invalidated", "E0000011"] {
+        for word in
+            ["invalid_grant", "AADSTS50173", "UnrecognizedClientException", "refresh_token_invalidated", "E0000011"]
+        {
             assert_eq!(code(word).as_deref(), Some(word));
         }
         assert_eq!(quotation(&"x y ".repeat(400)).chars().count(), 160);

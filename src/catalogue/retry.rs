@@ -38,9 +38,10 @@ fn header(observed: &Observed<'_>, now: Timestamp) -> Option<f64> {
 /// Minutes until access comes back, inside a header of usage figures.
 fn regain(observed: &Observed<'_>) -> Option<f64> {
     let headers = &observed.refusal.reply.headers;
-    let minutes = headers.iter().filter(|(name, _)| name.contains("usage")).flat_map(|(_, value)| {
-        REGAIN.captures_iter(value).take(16).filter_map(|found| found[1].parse::<f64>().ok())
-    });
+    let minutes = headers
+        .iter()
+        .filter(|(name, _)| name.contains("usage"))
+        .flat_map(|(_, value)| REGAIN.captures_iter(value).take(16).filter_map(|found| found[1].parse::<f64>().ok()));
     minutes.filter(|minutes| *minutes > 0.0).reduce(f64::max).map(|minutes| minutes * 60.0)
 }
 
@@ -53,7 +54,8 @@ fn member(json: &Value, now: Timestamp, depth: usize) -> Option<f64> {
         Value::Object(object) => object
             .iter()
             .find_map(|(name, value)| {
-                let key: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+                let key: String =
+                    name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
                 let wanted = ["retryafter", "retrydelay", "retryin", "ratelimitreset", "waitseconds", "secondstowait"];
                 if !wanted.iter().any(|wanted| key.contains(wanted)) {
                     return None;
@@ -63,7 +65,11 @@ fn member(json: &Value, now: Timestamp, depth: usize) -> Option<f64> {
                     Value::String(text) => moment(text, now)?,
                     _ => return None,
                 };
-                Some(if key.ends_with("ms") || key.ends_with("millis") || key.ends_with("milliseconds") { wait / 1000.0 } else { wait })
+                Some(if key.ends_with("ms") || key.ends_with("millis") || key.ends_with("milliseconds") {
+                    wait / 1000.0
+                } else {
+                    wait
+                })
             })
             .or_else(|| object.values().find_map(|value| member(value, now, depth + 1))),
         Value::Array(list) => list.iter().take(32).find_map(|value| member(value, now, depth + 1)),
@@ -78,7 +84,8 @@ fn budget(observed: &Observed<'_>, now: Timestamp) -> Option<f64> {
     for (name, value) in reply.headers.iter().take(200) {
         let wait = if matches!(name.as_str(), "ratelimit" | "x-ratelimit" | "rate-limit") {
             structured(value, now)
-        } else if name.contains("reset") && (name.contains("rate") || name.contains("limit") || name.contains("quota")) {
+        } else if name.contains("reset") && (name.contains("rate") || name.contains("limit") || name.contains("quota"))
+        {
             let spent = match reply.header(&name.replace("reset-after", "remaining").replace("reset", "remaining")) {
                 Some(left) => left.trim().parse::<f64>().is_ok_and(|left| left <= 0.0),
                 None => reply.status == 429,
@@ -152,7 +159,13 @@ pub fn date(text: &str) -> Option<Timestamp> {
     if let Ok(date) = jiff::fmt::rfc2822::parse(text) {
         return Some(date.timestamp());
     }
-    let forms = ["%A, %d-%b-%y %H:%M:%S GMT", "%a, %d-%b-%Y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y", "%Y-%m-%d %H:%M:%S UTC", "%Y-%m-%d %H:%M:%S"];
+    let forms = [
+        "%A, %d-%b-%y %H:%M:%S GMT",
+        "%a, %d-%b-%Y %H:%M:%S GMT",
+        "%a %b %e %H:%M:%S %Y",
+        "%Y-%m-%d %H:%M:%S UTC",
+        "%Y-%m-%d %H:%M:%S",
+    ];
     if let Some(date) = forms.iter().find_map(|form| {
         let date = DateTime::strptime(form, text).ok()?;
         date.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
@@ -166,7 +179,9 @@ pub fn date(text: &str) -> Option<Timestamp> {
 /// `7m12s`, `1h2m3.5s`, `120ms`, `26 seconds`, `1 hour and 5 minutes`.
 fn duration(text: &str) -> Option<f64> {
     let whole = WHOLE.is_match(text);
-    whole.then(|| PART.captures_iter(text).take(8).filter_map(|part| Some(part[1].parse::<f64>().ok()? * unit(&part[2]))).sum())
+    whole.then(|| {
+        PART.captures_iter(text).take(8).filter_map(|part| Some(part[1].parse::<f64>().ok()? * unit(&part[2]))).sum()
+    })
 }
 
 fn unit(name: &str) -> f64 {
@@ -185,7 +200,8 @@ const PARTS: &str = r"(?:\d{1,12}(?:\.\d{1,9})?\s?(?:ms|msecs?|milliseconds?|sec
 
 static REGAIN: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#""estimated_time_to_regain_access"\s*:\s*"?(\d{1,7})"#).expect("constant"));
-static PART: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?i)(\d{1,12}(?:\.\d{1,9})?)\s?([a-z]+)").expect("constant"));
+static PART: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(?i)(\d{1,12}(?:\.\d{1,9})?)\s?([a-z]+)").expect("constant"));
 static WHOLE: LazyLock<Regex> = LazyLock::new(|| Regex::new(&format!(r"(?i)^{PARTS}{{1,6}}$")).expect("constant"));
 static SENTENCE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&format!(

@@ -77,7 +77,9 @@ impl<'a, 'i> Table<'a, 'i> {
 
     /// A time such as `"8h"` or `"180d"`.
     pub fn duration(&self, name: &'static str) -> Option<Duration> {
-        self.read(name, "a time such as \"90s\", \"10m\", \"8h\" or \"180d\"", |item| duration(item.get_ref().as_str()?))
+        self.read(name, "a time such as \"90s\", \"10m\", \"8h\" or \"180d\"", |item| {
+            duration(item.get_ref().as_str()?)
+        })
     }
 
     /// One of some words.
@@ -120,7 +122,10 @@ impl<'a, 'i> Table<'a, 'i> {
     pub fn statuses(&self, name: &'static str) -> Vec<u16> {
         let wanted = "an HTTP status, or a list of them";
         let read = |item| {
-            each(item).into_iter().map(|item| integer(item.get_ref())?.try_into().ok().filter(|s| (100..600).contains(s))).collect()
+            each(item)
+                .into_iter()
+                .map(|item| integer(item.get_ref())?.try_into().ok().filter(|s| (100..600).contains(s)))
+                .collect()
         };
         self.read(name, wanted, read).unwrap_or_default()
     }
@@ -129,7 +134,10 @@ impl<'a, 'i> Table<'a, 'i> {
     pub fn map(&self, name: &'static str) -> Option<BTreeMap<String, String>> {
         self.read(name, "a table of texts", |item| {
             let table = item.get_ref().as_table()?;
-            table.iter().map(|(key, value)| Some((key.get_ref().to_string(), value.get_ref().as_str()?.to_owned()))).collect()
+            table
+                .iter()
+                .map(|(key, value)| Some((key.get_ref().to_string(), value.get_ref().as_str()?.to_owned())))
+                .collect()
         })
     }
 

@@ -53,7 +53,8 @@ fn split(dump: &[u8]) -> (&[u8], &[u8]) {
 fn archived(response: &Value) -> Option<Reply> {
     let status = u16::try_from(response.get("status")?.as_u64()?).ok()?;
     let headers = response.get("headers").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let headers = headers.iter().filter_map(|header| Some((header.get("name")?.as_str()?, header.get("value")?.as_str()?)));
+    let headers =
+        headers.iter().filter_map(|header| Some((header.get("name")?.as_str()?, header.get("value")?.as_str()?)));
     let text = response.pointer("/content/text").and_then(Value::as_str).unwrap_or_default();
     let encoded = response.pointer("/content/encoding").and_then(Value::as_str) == Some("base64");
     let body = if encoded { STANDARD.decode(text).unwrap_or_default() } else { text.as_bytes().to_vec() };

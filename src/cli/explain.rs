@@ -53,7 +53,8 @@ fn surface(word: &str) -> Result<Surface, String> {
 
 fn clock(text: &str) -> Result<Timestamp, String> {
     let date = text.parse::<i64>().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
-    date.or_else(|| text.parse().ok()).ok_or_else(|| "a date such as 2026-01-01T00:00:00Z, or seconds since 1970".to_owned())
+    date.or_else(|| text.parse().ok())
+        .ok_or_else(|| "a date such as 2026-01-01T00:00:00Z, or seconds since 1970".to_owned())
 }
 
 /// Reads replies and says what they mean. `now` is the machine's clock, for when `--now` is not given.
@@ -66,7 +67,8 @@ pub fn run(args: &Args, now: Timestamp, input: &mut impl BufRead, output: &mut i
         eprintln!("warning: {problem} (the file is ignored)");
     }
     let now = args.now.unwrap_or(now);
-    let done = if args.jsonl { rows(&catalogue, now, input, output) } else { one(args, &catalogue, now, input, output) };
+    let done =
+        if args.jsonl { rows(&catalogue, now, input, output) } else { one(args, &catalogue, now, input, output) };
     match done {
         Ok(code) => code,
         // The reader of our output has seen enough.
@@ -78,7 +80,12 @@ pub fn run(args: &Args, now: Timestamp, input: &mut impl BufRead, output: &mut i
     }
 }
 
-fn rows(catalogue: &Catalogue, now: Timestamp, input: &mut impl BufRead, output: &mut impl Write) -> io::Result<ExitCode> {
+fn rows(
+    catalogue: &Catalogue,
+    now: Timestamp,
+    input: &mut impl BufRead,
+    output: &mut impl Write,
+) -> io::Result<ExitCode> {
     let mut line = Vec::new();
     let mut number = 0u64;
     let mut wrong = false;
@@ -139,7 +146,7 @@ fn explain_row(providers: &mut Providers<'_>, line: &[u8], now: Timestamp) -> Re
     if line.len() > LONGEST_ROW {
         return Err((Value::Null, format!("the row is longer than {} MiB", LONGEST_ROW >> 20)));
     }
-    let row: Value = serde_json::from_slice(line)
+    let row: Value = serde_json::from_slice(line.trim_ascii())
         .map_err(|error| (Value::Null, format!("not JSON (column {})", error.column())))?;
     let id = row.get("id").cloned().unwrap_or(Value::Null);
     let fail = |reason: &str| (id.clone(), reason.to_owned());
@@ -148,8 +155,11 @@ fn explain_row(providers: &mut Providers<'_>, line: &[u8], now: Timestamp) -> Re
     }
     let text = |name: &str| row.get(name).and_then(Value::as_str);
     let status = row.get("status").and_then(Value::as_u64).and_then(|status| u16::try_from(status).ok());
-    let status = status.filter(|status| (100..1000).contains(status)).ok_or_else(|| fail("\"status\" must be an HTTP status"))?;
-    let surface = surface(text("surface").unwrap_or("api")).map_err(|words| fail(&format!("\"surface\" must be {words}")))?;
+    let status = status
+        .filter(|status| (100..1000).contains(status))
+        .ok_or_else(|| fail("\"status\" must be an HTTP status"))?;
+    let surface =
+        surface(text("surface").unwrap_or("api")).map_err(|words| fail(&format!("\"surface\" must be {words}")))?;
     let body = match row.get("body") {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(body)) => body.clone(),
@@ -184,7 +194,13 @@ fn explain_row(providers: &mut Providers<'_>, line: &[u8], now: Timestamp) -> Re
     }))
 }
 
-fn one(args: &Args, catalogue: &Catalogue, now: Timestamp, input: &mut impl BufRead, output: &mut impl Write) -> io::Result<ExitCode> {
+fn one(
+    args: &Args,
+    catalogue: &Catalogue,
+    now: Timestamp,
+    input: &mut impl BufRead,
+    output: &mut impl Write,
+) -> io::Result<ExitCode> {
     let mut dump = Vec::new();
     input.take(64 << 20).read_to_end(&mut dump)?;
     let replies = super::dump::replies(&dump);

@@ -66,55 +66,203 @@ const fn entry(name: &'static str, meaning: Meaning, pattern: &'static str) -> E
 }
 
 use Meaning::{
-    Ambiguous, Challenge, Config, Dead, DeadGrant, Expired, ExpiredOrDead, Feature, InvalidGrant, Money, Network, Pending,
-    Rate, Rejected, Scope, Skew, Unavailable, Unrelated,
+    Ambiguous, Challenge, Config, Dead, DeadGrant, Expired, ExpiredOrDead, Feature, InvalidGrant, Money, Network,
+    Pending, Rate, Rejected, Scope, Skew, Unavailable, Unrelated,
 };
 
 /// The list. Earlier wins.
 pub static ENTRIES: &[Entry] = &[
-    entry("use_dpop_nonce", Skew, r"use dpop nonce|nonce (?:is )?required|requires nonce|stale nonce|(?:invalid|bad|expired) nonce"),
+    entry(
+        "use_dpop_nonce",
+        Skew,
+        r"use dpop nonce|nonce (?:is )?required|requires nonce|stale nonce|(?:invalid|bad|expired) nonce",
+    ),
     entry("dpop_proof", Skew, r"dpop proof .*(?:past|future|expired|old|iat)|invalid dpop proof"),
-    entry("clock_skew", Skew, r"\bskew(?:ed)?\b|clock (?:is )?(?:drift|off|out|not|wrong)|time difference|request time (?:too|is)|not yet (?:valid|current|active|effective)|(?:issued|iat|nbf|created|timestamp|valid from)\b.*\bfuture|used before|in a reasonable timeframe|check your iat|timestamp.*(?:out of|outside|not within|too (?:old|far)|window|range)|(?:out of|outside|not within) .*(?:recv ?window|time window)|date header.*(?:too|differs)"),
-    entry("client_assertion_stale", Skew, r"client assertion.*(?:expired|time range|replay|already|reused|not within|too old)|(?:expired|replayed|stale) client assertion|\bjti\b.*(?:already|replay|reused|used)"),
-    entry("other_token", Unrelated, r"(?:page|sync|continuation|pagination|next page|cursor|csrf|xsrf|push|device|registration|captcha|recaptcha|upload|change) tokens?\b|(?:idempotency|partition|primary|foreign|object|sort|cache|duplicate|unique|row) keys?\b"),
-    entry("client_secret_expired", Dead, r"client secret.*\bexpired|expired client secret|client (?:certificate|credentials?) (?:has |have |is |are )?expired"),
+    entry(
+        "clock_skew",
+        Skew,
+        r"\bskew(?:ed)?\b|clock (?:is )?(?:drift|off|out|not|wrong)|time difference|request time (?:too|is)|not yet (?:valid|current|active|effective)|(?:issued|iat|nbf|created|timestamp|valid from)\b.*\bfuture|used before|in a reasonable timeframe|check your iat|timestamp.*(?:out of|outside|not within|too (?:old|far)|window|range)|(?:out of|outside|not within) .*(?:recv ?window|time window)|date header.*(?:too|differs)",
+    ),
+    entry(
+        "client_assertion_stale",
+        Skew,
+        r"client assertion.*(?:expired|time range|replay|already|reused|not within|too old)|(?:expired|replayed|stale) client assertion|\bjti\b.*(?:already|replay|reused|used)",
+    ),
+    entry(
+        "other_token",
+        Unrelated,
+        r"(?:page|sync|continuation|pagination|next page|cursor|csrf|xsrf|push|device|registration|captcha|recaptcha|upload|change) tokens?\b|(?:idempotency|partition|primary|foreign|object|sort|cache|duplicate|unique|row) keys?\b",
+    ),
+    entry(
+        "client_secret_expired",
+        Dead,
+        r"client secret.*\bexpired|expired client secret|client (?:certificate|credentials?) (?:has |have |is |are )?expired",
+    ),
     entry("project_unknown", Config, r"project (?:\w+ )?(?:not found|does not exist|doesnt exist)|consumer invalid"),
-    entry("listed_causes", Ambiguous, r"(?:invalid|malformed|incorrect|unknown|not valid|missing|wrong|unrecognized|not found)(?:(?: access| refresh| api| auth| authorization| token| key| header| or| and| is| an| a| the| has| been)){0,6} or (?:has |have |is |been |was |an? |the |token |key |session |credential |it )*(?:expired|revoked|invalid|malformed|missing|disabled|deleted|inactive)|(?:expired|revoked|missing)(?: or| and)? (?:is |has |been )*(?:invalid|malformed|otherwise|incorrect|unknown)|(?:expired|revoked|missing) or (?:is |has |been |an? |otherwise )*(?:invalid|malformed|incorrect|unknown|not valid)|may (?:have|be)(?: been)? (?:expired|revoked|invalid)|invalid expired (?:or )?revoked|missing authorization header or invalid"),
-    entry("expired_or_revoked", ExpiredOrDead, r"(?:expired|revoked|deleted|disabled)(?: has| been| is| was)* or (?:has |been |was |is )*(?:expired|revoked|deleted|disabled|inactive)"),
-    entry("refresh_token_reused", DeadGrant, r"refresh token.*(?:already|reus|replay|previously used|rotated|stale|consumed)|(?:reuse|replay)(?:d| of)? .*refresh token|token reuse"),
-    entry("refresh_token_dead", DeadGrant, r"(?:invalid|unknown|bad|expired|incorrect|malformed|revoked|inactive|wrong|unrecognized)(?: or \w+)? refresh token|refresh token(?: \w+){0,3} (?:invalid|unknown|expired|incorrect|malformed|not found|invalidated|revoked|not valid|does not exist|doesnt exist|inactive|not active|not recognized)"),
-    entry("ip_not_allowed", Network, r"\bip\b(?: address(?:es)?)?(?:<gap>) (?:not|isnt|allow ?list|allow|whitelist|restrict|restricted|block|blocked|denied|forbidden)|allow ?list|white ?list|\bip (?:not|restrict|restricted|restriction|restrictions|address not|blocked|denied|mismatch)|(?:unauthorized|blocked|invalid|forbidden|disallowed|untrusted) ip\b|unrecognized ip|from (?:this|your) (?:ip|location|network)|from location|not (?:accessible|allowed|permitted|available) from"),
-    entry("network_policy", Network, r"firewall|virtual network|\bvpc\b|vpc service|private (?:link|endpoint)|public (?:network )?access (?:is )?(?:disabled|not)|network (?:polic|rule|access|security)|security policy violated|prohibited by organizations? policy"),
-    entry("region_not_allowed", Network, r"(?:country|region|territory|location|jurisdiction)(?:<gap>) (?:not|isnt|unsupported|restricted|blocked)|unsupported (?:country|region|location)|not (?:supported|available) in (?:your|this) (?:country|region)|geo ?(?:block|restrict|fenc)|sanction|unavailable for legal"),
+    entry(
+        "listed_causes",
+        Ambiguous,
+        r"(?:invalid|malformed|incorrect|unknown|not valid|missing|wrong|unrecognized|not found)(?:(?: access| refresh| api| auth| authorization| token| key| header| or| and| is| an| a| the| has| been)){0,6} or (?:has |have |is |been |was |an? |the |token |key |session |credential |it )*(?:expired|revoked|invalid|malformed|missing|disabled|deleted|inactive)|(?:expired|revoked|missing)(?: or| and)? (?:is |has |been )*(?:invalid|malformed|otherwise|incorrect|unknown)|(?:expired|revoked|missing) or (?:is |has |been |an? |otherwise )*(?:invalid|malformed|incorrect|unknown|not valid)|may (?:have|be)(?: been)? (?:expired|revoked|invalid)|invalid expired (?:or )?revoked|missing authorization header or invalid",
+    ),
+    entry(
+        "expired_or_revoked",
+        ExpiredOrDead,
+        r"(?:expired|revoked|deleted|disabled)(?: has| been| is| was)* or (?:has |been |was |is )*(?:expired|revoked|deleted|disabled|inactive)",
+    ),
+    entry(
+        "refresh_token_reused",
+        DeadGrant,
+        r"refresh token.*(?:already|reus|replay|previously used|rotated|stale|consumed)|(?:reuse|replay)(?:d| of)? .*refresh token|token reuse",
+    ),
+    entry(
+        "refresh_token_dead",
+        DeadGrant,
+        r"(?:invalid|unknown|bad|expired|incorrect|malformed|revoked|inactive|wrong|unrecognized)(?: or \w+)? refresh token|refresh token(?: \w+){0,3} (?:invalid|unknown|expired|incorrect|malformed|not found|invalidated|revoked|not valid|does not exist|doesnt exist|inactive|not active|not recognized)",
+    ),
+    entry(
+        "ip_not_allowed",
+        Network,
+        r"\bip\b(?: address(?:es)?)?(?:<gap>) (?:not|isnt|allow ?list|allow|whitelist|restrict|restricted|block|blocked|denied|forbidden)|allow ?list|white ?list|\bip (?:not|restrict|restricted|restriction|restrictions|address not|blocked|denied|mismatch)|(?:unauthorized|blocked|invalid|forbidden|disallowed|untrusted) ip\b|unrecognized ip|from (?:this|your) (?:ip|location|network)|from location|not (?:accessible|allowed|permitted|available) from",
+    ),
+    entry(
+        "network_policy",
+        Network,
+        r"firewall|virtual network|\bvpc\b|vpc service|private (?:link|endpoint)|public (?:network )?access (?:is )?(?:disabled|not)|network (?:polic|rule|access|security)|security policy violated|prohibited by organizations? policy",
+    ),
+    entry(
+        "region_not_allowed",
+        Network,
+        r"(?:country|region|territory|location|jurisdiction)(?:<gap>) (?:not|isnt|unsupported|restricted|blocked)|unsupported (?:country|region|location)|not (?:supported|available) in (?:your|this) (?:country|region)|geo ?(?:block|restrict|fenc)|sanction|unavailable for legal",
+    ),
     entry("client_request_loop", Rate, r"request loop"),
-    entry("quota_or_credit", Money, r"insufficient (?:quota|credits?|funds|balance)|credit balance|(?:out of|no(?: more)?|not enough|insufficient|exhausted|remaining|run out of|add more|purchase|buy) (?:\w+ )?credits?\b|credits? (?:\w+ )?(?:exhausted|depleted|too low|insufficient|required|limit)|billing (?:hard limit|not active|disabled|is not|account|inactive|required)|billing to be enabled|plan and billing|payment (?:is )?required|past due|unpaid|overdue|arrears?|spend(?:ing)? (?:limit|cap)|monthly spend|(?:usage limits?|budget) .*regain|specified .*usage limits?|balance (?:is )?(?:too low|insufficient|not enough|exhausted)|(?:plan|trial|subscription|license|licence) (?:has |is |have )?(?:expired|ended|inactive|required|cancell?ed|lapsed|does not|doesnt|not)|plan (?:limit|does|has)|payment method|hard limit reached|upgrade (?:your )?(?:account|plan|subscription)(?: to)? (?:access|use|unlock|enable)"),
-    entry("resource_quota", Money, r"(?:message|storage|seats?|user count|project|repository|disk|space|resource|file|license) (?:limit|quota)(?: \w+)? (?:exceeded|reached|exhausted)|(?:storage|disk|space) (?:is )?(?:full|exceeded)|insufficient (?:space|storage)|over (?:storage )?quota|out of space"),
-    entry("rate_limit", Rate, r"rate ?limit|ratelimited|throttl|too ?many (?:\w+ )?(?:requests?|attempts?|calls|logins?|failed|login|concurrent|connections|queries|tokens)|(?:request|requests|call|calls|api|application|user|daily|hourly|minute|monthly|query|concurrency|concurrent|usage|token|tokens|throughput|bandwidth|login attempts?|attempts|flood)(?: \w+){0,2} (?:limit|limits|quota|wait)(?: \w+){0,3} (?:reached|exceeded|hit|exhausted)|(?:limit|quota|quotas) (?:has been |is |was )?(?:exceeded|reached|exhausted)|(?:exceed|exceeds|exceeded|over|reached|hit)(?: \w+){0,5} (?:rate|quota|quotas|limit|limits|calls per|requests per|number of \w+ requests|throughput)|quota ?exceeded|(?:rate|throughput|limit) exceeded|resource exhausted|slow ?down|abuse detection|flood ?wait|reduce (?:your |the )?request|number of (?:allowed )?(?:\w+ )?(?:requests|attempts|calls)(?: \w+){0,3} exceeded|attempts exceeded|budget exhausted|back ?off|(?:try again|retry) (?:in|after) \d|over (?:request|email|sms) \w*|complexity (?:budget|limit)|max(?:imum)? (?:calls|requests|complexity)"),
-    entry("unavailable", Unavailable, r"overloaded|over(?:load| capacity)|at capacity|capacity (?:exceeded|constraints?|limit)|not ready|temporar(?:y|ily) (?:unavailable|overload\w*|failure|error|down|issue|problem)|transient|server ?error|internal (?:server |service )?(?:error|failure|exception)|internal$|internalerror|service ?(?:is )?(?:currently )?unavailable|backend ?error|bad gateway|gateway ?time ?d?(?:out)?|gateway timeout|(?:under|scheduled|for|down for|in) maintenance|maintenance (?:mode|window)|upstream|provider returned error|deadline ?exceeded|timed? ?out (?:while|waiting)|request time ?out|unexpected server|server had an error|we had issues|fatal error|\boutage\b|unknown ?error|try again shortly|currently unavailable|unexpected error has occurred|dependency failed"),
-    entry("browser_challenge", Challenge, r"just a moment|checking your browser|enable javascript and cookies|attention required cloudflare|browser (?:challenge|check|verification)|bot (?:detection|protection|challenge)"),
-    entry("authorization_pending", Pending, r"authorization ?pending|authori[sz]ation is pending|(?:operation|request) (?:is )?(?:in progress|pending|still)"),
-    entry("not_installed_or_approved", Scope, r"(?:admin|administrator|organization|owner)(?: \w+){0,3} approv|not (?:admin )?approved|grant (?:\w+ ){0,5}access to this organization|saml (?:enforcement|sso enforcement)|not assigned|not been granted|hasnt been granted|has not been authorized by|requires? admin|access restricted|not in the authorized list|restricted (?:resource|access)|awaiting (?:approval|review)"),
-    entry("interaction_required", Dead, r"\bmfa\b|multi ?factor|two ?factor|second factor|\b2fa\b|\b2sv\b|\botp\b|one time pass|\bsso\b|single sign on|captcha|step ?up|interaction ?required|login ?required|must log ?in|log ?in again to|consent|user authentication$|authentication level|insufficient claims|claims challenge|conditional access|blocked by .*polic|device is not|device .*(?:state|compliant|managed)|required device|password (?:has |is |was |have )?(?:been )?(?:expired|changed|reset|must)|(?:changed|reset) (?:the|their|your|or reset their) password|must (?:re ?authenticate|change|reset)|re ?authori[sz]e|reauth|\brapt\b|sign in frequency|verify your (?:account|email|identity|phone)|(?:account|email|user) (?:is )?(?:not |un)(?:verified|confirmed)|email not verified|accept (?:\w+ ){0,4}terms|terms of (?:service|use) .*accept|re ?login|continuous access evaluation|security check|account verification|checkpoint required"),
+    entry(
+        "quota_or_credit",
+        Money,
+        r"insufficient (?:quota|credits?|funds|balance)|credit balance|(?:out of|no(?: more)?|not enough|insufficient|exhausted|remaining|run out of|add more|purchase|buy) (?:\w+ )?credits?\b|credits? (?:\w+ )?(?:exhausted|depleted|too low|insufficient|required|limit)|billing (?:hard limit|not active|disabled|is not|account|inactive|required)|billing to be enabled|plan and billing|payment (?:is )?required|past due|unpaid|overdue|arrears?|spend(?:ing)? (?:limit|cap)|monthly spend|(?:usage limits?|budget) .*regain|specified .*usage limits?|balance (?:is )?(?:too low|insufficient|not enough|exhausted)|(?:plan|trial|subscription|license|licence) (?:has |is |have )?(?:expired|ended|inactive|required|cancell?ed|lapsed|does not|doesnt|not)|plan (?:limit|does|has)|payment method|hard limit reached|upgrade (?:your )?(?:account|plan|subscription)(?: to)? (?:access|use|unlock|enable)",
+    ),
+    entry(
+        "resource_quota",
+        Money,
+        r"(?:message|storage|seats?|user count|project|repository|disk|space|resource|file|license) (?:limit|quota)(?: \w+)? (?:exceeded|reached|exhausted)|(?:storage|disk|space) (?:is )?(?:full|exceeded)|insufficient (?:space|storage)|over (?:storage )?quota|out of space",
+    ),
+    entry(
+        "rate_limit",
+        Rate,
+        r"rate ?limit|ratelimited|throttl|too ?many (?:\w+ )?(?:requests?|attempts?|calls|logins?|failed|login|concurrent|connections|queries|tokens)|(?:request|requests|call|calls|api|application|user|daily|hourly|minute|monthly|query|concurrency|concurrent|usage|token|tokens|throughput|bandwidth|login attempts?|attempts|flood)(?: \w+){0,2} (?:limit|limits|quota|wait)(?: \w+){0,3} (?:reached|exceeded|hit|exhausted)|(?:limit|quota|quotas) (?:has been |is |was )?(?:exceeded|reached|exhausted)|(?:exceed|exceeds|exceeded|over|reached|hit)(?: \w+){0,5} (?:rate|quota|quotas|limit|limits|calls per|requests per|number of \w+ requests|throughput)|quota ?exceeded|(?:rate|throughput|limit) exceeded|resource exhausted|slow ?down|abuse detection|flood ?wait|reduce (?:your |the )?request|number of (?:allowed )?(?:\w+ )?(?:requests|attempts|calls)(?: \w+){0,3} exceeded|attempts exceeded|budget exhausted|back ?off|(?:try again|retry) (?:in|after) \d|over (?:request|email|sms) \w*|complexity (?:budget|limit)|max(?:imum)? (?:calls|requests|complexity)",
+    ),
+    entry(
+        "unavailable",
+        Unavailable,
+        r"overloaded|over(?:load| capacity)|at capacity|capacity (?:exceeded|constraints?|limit)|not ready|temporar(?:y|ily) (?:unavailable|overload\w*|failure|error|down|issue|problem)|transient|server ?error|internal (?:server |service )?(?:error|failure|exception)|internal$|internalerror|service ?(?:is )?(?:currently )?unavailable|backend ?error|bad gateway|gateway ?time ?d?(?:out)?|gateway timeout|(?:under|scheduled|for|down for|in) maintenance|maintenance (?:mode|window)|upstream|provider returned error|deadline ?exceeded|timed? ?out (?:while|waiting)|request time ?out|unexpected server|server had an error|we had issues|fatal error|\boutage\b|unknown ?error|try again shortly|currently unavailable|unexpected error has occurred|dependency failed",
+    ),
+    entry(
+        "browser_challenge",
+        Challenge,
+        r"just a moment|checking your browser|enable javascript and cookies|attention required cloudflare|browser (?:challenge|check|verification)|bot (?:detection|protection|challenge)",
+    ),
+    entry(
+        "authorization_pending",
+        Pending,
+        r"authorization ?pending|authori[sz]ation is pending|(?:operation|request) (?:is )?(?:in progress|pending|still)",
+    ),
+    entry(
+        "not_installed_or_approved",
+        Scope,
+        r"(?:admin|administrator|organization|owner)(?: \w+){0,3} approv|not (?:admin )?approved|grant (?:\w+ ){0,5}access to this organization|saml (?:enforcement|sso enforcement)|not assigned|not been granted|hasnt been granted|has not been authorized by|requires? admin|access restricted|not in the authorized list|restricted (?:resource|access)|awaiting (?:approval|review)",
+    ),
+    entry(
+        "interaction_required",
+        Dead,
+        r"\bmfa\b|multi ?factor|two ?factor|second factor|\b2fa\b|\b2sv\b|\botp\b|one time pass|\bsso\b|single sign on|captcha|step ?up|interaction ?required|login ?required|must log ?in|log ?in again to|consent|user authentication$|authentication level|insufficient claims|claims challenge|conditional access|blocked by .*polic|device is not|device .*(?:state|compliant|managed)|required device|password (?:has |is |was |have )?(?:been )?(?:expired|changed|reset|must)|(?:changed|reset) (?:the|their|your|or reset their) password|must (?:re ?authenticate|change|reset)|re ?authori[sz]e|reauth|\brapt\b|sign in frequency|verify your (?:account|email|identity|phone)|(?:account|email|user) (?:is )?(?:not |un)(?:verified|confirmed)|email not verified|accept (?:\w+ ){0,4}terms|terms of (?:service|use) .*accept|re ?login|continuous access evaluation|security check|account verification|checkpoint required",
+    ),
     entry("not_active", Expired, r"(?:token|session|jwt|assertion) (?:is )?(?:not|no longer) active"),
-    entry("account_blocked", Dead, r"(?:inactive|disabled|deactivated|suspended|deleted|locked|blocked|banned|frozen|restricted|terminated|closed|expelled|archived) (?:<who>)\b|(?:<who>) (?:\w+ ){0,2}?(?:is |has |was |were |are |been |currently |temporarily |permanently )*(?:disabled|deactivated|suspended|deleted|locked|blocked|banned|inactive|removed|terminated|closed|uninstalled|archived|not active|no longer (?:exists|active|valid|a member)|deauthorized|frozen)\b|\bsuspended\b|account (?:is |has been )?restricted|uninstalled|deauthori[sz]ed|(?:authentication|auth|access|login|oauth)(?: \w+){0,4} not (?:currently )?allowed for (?:this|your) (?:organization|workspace|account)|key based authentication (?:is )?not permitted|logged out|signed out|log ?out"),
-    entry("revoked", Dead, r"revoked|revocation|leaked|compromised|exposed publicly|withdrawn|(?:token|session|grant|key|credential|authorization)(?: \w+){0,3} (?:invalidated|terminated|cancell?ed|rotated|no longer valid|has been deleted|been removed|been replaced)|not authorized application|has not authorized|hasnt approved|not approved this|no longer (?:authorized|has access|valid|exists|active)|(?:unknown|deleted|removed|no such) webhook|webhook (?:\w+ ){0,2}(?:not found|deleted|removed|disabled|gone)|^no (?:service|active hooks|team|service id)$|secret changed|token was deleted|révoqué|widerrufen|revocad[oa]|revogad[oa]|revocat[oa]|ingetrokken|отозван|吊销|撤销|已撤"),
-    entry("one_time_code_expired", Unrelated, r"(?:card|coupon|promo\w*|invitation|invite|cursor|page token|continuation token|sync token|snapshot|offer|quote|order|domain|listing|event|meeting|lease|lock|poll|story|upload|download link|link|file|quotation|challenge|voucher|report|export|batch|job|cache|transaction|payment)s?(?: \w+){0,2} (?:is |has |have |been |was |already )*expired|expired (?:card|coupon|cursor|page|link|invitation|invite|offer|upload|sync|lease|order)"),
-    entry("expired", Expired, r"\bexpired?\b|\bexpiration (?:time |date )?(?:has )?(?:passed|exceeded|past)|expiry .*earlier|lifetime validation|not valid in the specified time frame|past (?:its|their) (?:expir|lifetime)|(?:token|session|jwt|assertion) (?:is )?(?:no longer|not) active|session (?:has )?timed? ?out|session timeout|outlived|not within its valid time range|exp claim|not found in cache|\bexpires? (?:at|on)\b.*(?:past|ago)|expiredtoken|tokenexpired|expirée?s?\b|expirado|caduc(?:ado|ada|ó)|abgelaufen|scadut[oa]|verlopen|wygas|истек|期限切れ|过期|過期|만료"),
-    entry("unknown_key_id", Rejected, r"invalid client token|invalid access key|access key id (?:\w+ ){0,4}(?:not exist|invalid|not found)"),
-    entry("oauth_client", Config, r"invalid client\b|unauthorized client|unsupported (?:grant|response)|invalid grant type|grant type (?:not|is not)|redirect ur[il]|invalid scope|invalid target|invalid resource|client (?:id|identifier|secret|secrets|credentials?|authentication)(?:<gap>) (?:invalid|incorrect|wrong|mismatch|not|unknown|missing|required|failed|passed|does|do)|(?:invalid|incorrect|bad|wrong|unknown|missing|mismatched) (?:or missing )?client|incorrect client|client not found|unknown application|application (?:\w+ ){0,4}not found|unregistered (?:client|app)|app (?:not|is not) (?:found|registered|configured)|not registered|bad redirect|bad verification code|(?:invalid|incorrect|wrong|expired|bad) (?:authorization |verification |device )?code\b|code (?:passed )?is (?:incorrect|invalid)|code was already|pkce|code verifier"),
-    entry("api_not_enabled", Config, r"(?:has )?not been used in project|access ?not ?configured|service ?disabled|api (?:is )?(?:not enabled|disabled|not activated)|enable (?:it|the api)"),
-    entry("scope", Scope, r"insufficient ?scopes?|(?:missing|required|lacks?|without|needs?|invalid|not granted|no|correct|necessary|additional|following|authentication) (?:\w+ ){0,2}scopes?\b|scopes? (?:\w+ ){0,3}(?:not|required|missing|insufficient|match|is|are|does|doesnt|needed)|for this scope|contain scopes|scope requirement|requires? (?:\w+ ){0,4}scopes?"),
-    entry("permission", Scope, r"(?:insufficient|missing|lacks?|lacking|not enough|inadequate|required?|requires|no|without|elevated|necessary|sufficient|proper|higher) (?:\w+ ){0,3}(?:permissions?|privileges?|access rights|rights|access|role|roles|entitlements?|authori[sz]ation to)\b|(?:permissions?|privileges?|role|rights) (?:\w+ ){0,2}(?:required|missing|insufficient|needed|not)|(?:not|isnt|arent|cannot be|never) (?:authorized|allowed|permitted|entitled|eligible) (?:to|for|on|access)|does(?: not|nt) have (?:\w+ ){0,4}(?:access|permissions?|privileges?|rights|authori[sz]ation|role)|(?:do not|dont) have (?:\w+ ){0,4}(?:access|permissions?|privileges?|rights|authori[sz]ation|role)|higher privileges|authorization ?failed|^authorization request denied$|unauthorized to|unauthorized exception.*perform|forbidden (?:user|for|by)|forbidden .*cannot|can only be (?:performed|done|used|accessed)|read ?only (?:token|key|access|user)|access denied (?:exception|insufficient)|not a member|must be (?:an? )?(?:admin|owner|member)|admin (?:privileges|rights|only)|explicit deny|no identity based policy|not accessible by (?:integration|personal)|app access restricted|role required|insufficient (?:access|permission)"),
-    entry("credential_missing", Config, r"(?:no|missing|empty|without|absent|omitted)(?: required| valid| or)? (?:\w+ ){0,3}?(?:<token>|auth|oauth2? access token|authorization header)\b(?: (?:found|provided|supplied|present|given|specified|in|sent|header|was|were|were not|is))*|(?:<token>|auth|header)(?: \w+){0,2} (?:is |are |was |were )?(?:missing|not provided|not supplied|not present|not specified|empty|absent|not set|required)$|(?:didnt|did not|must|need to|have to|please) (?:\w+ )?(?:provide|supply|include|send|specify|set) (?:an? |your |the )?(?:\w+ ){0,3}(?:<token>|authorization header)|requires (?:an? )?(?:authentication|valid bearer|authorization|api key|bearer)|(?:header|token|key|credentials?|authorization) (?:is |was |were )?(?:missing|not provided)|credentials were not provided|are missing|^not authed$|no authorization|unauthenticated request|anonymous (?:access|caller|user|request)|without (?:a )?(?:valid )?(?:authentication|credentials)"),
-    entry("malformed_credential", Config, r"malformed (?:\w+ ){0,3}(?:<token>|header|auth)|(?:<token>|header|auth)\b(?: \w+){0,4} (?:is )?malformed|(?:<token>|header)\b(?: \w+){0,3} (?:could not|cannot|cant) be (?:decoded|parsed|read)|(?:cannot|unable to|failed to|couldnt|could not) (?:decode|parse|deserialize) (?:\w+ ){0,3}(?:<token>|header)|bad jwt|wrong number of segments|number of segments|unexpected authentication scheme|unsupported (?:auth\w*|scheme|token type)|invalid (?:authorization|auth) header|not (?:a )?(?:jwt|well formed)|does not match the format|wrong format|invalid format|fingerprint mismatch|unexpected prefix"),
-    entry("signature", Config, r"signature (?:\w+ ){0,4}(?:not match|mismatch|does|is invalid|invalid|failed|verification|incorrect|error)|(?:invalid|bad|incorrect|wrong) (?:\w+ )?signature|signature ?does ?not ?match|signature we calculated"),
-    entry("wrong_place", Config, r"(?:invalid|wrong|incorrect|unexpected|bad|unknown|untrusted|mismatch(?:ed|ing)?) (?:\w+ ){0,2}(?:audience|aud|issuer|iss)\b|\b(?:audience|aud|issuer|iss)\b(?: \w+){0,4} (?:invalid|mismatch|not|wrong|doesnt|does|unknown)|wrong (?:tenant|host|region|environment|endpoint|instance|data ?center|domain)|authentication token tenant|(?:live|test|sandbox|production) (?:mode |key|token|credentials)|mismatch(?:ed)? (?:project|environment|key)|(?:passwords?|basic auth\w*|auth\w*|keys?|tokens?)(?: \w+){0,4} (?:deprecated|no longer supported|sunset)|invalid select|directory not found|unsupported api version|unknown (?:tenant|realm)|realm (?:does not|not found)|tenant not found|is not allowed to send|sandbox subdomain"),
-    entry("feature_off", Feature, r"(?:disabled|turned off|switched off|not enabled|blocked|not activated|restricted) by (?:the |an? |your |its )?(?:admin\w*|organi[sz]ation|owner|workspace|account owner|policy)|(?:is|are) not (?:enabled|activated|available) (?:for|on|in|by)|is not enabled|feature (?:is )?(?:not|disabled|unavailable)|not enabled for (?:this|your)|access to this feature|has not been (?:enabled|set up|activated)|access ?limited|not (?:included|available) in your|beta (?:access|only|feature)"),
-    entry("rejected", Rejected, r"(?:invalid|incorrect|bad|unrecogni[sz]ed|unknown|wrong|not valid|not a valid|isnt valid|valid|false|illegal|unacceptable)(?: \w+){0,4}? (?:<token>|auth|username|basic auth|pass)\b|(?:<token>)(?: \w+){0,4} (?:invalid|incorrect|not valid|isnt valid|wrong|unknown|not recogni[sz]ed|not found|does not exist|doesnt exist|rejected|refused|failed|failure|unsuccessful|denied|mismatch|inactive|not accepted)|(?:<token>) not|validation (?:failure|failed) (?:\w+ )?<token>|(?:unable|failed|could not|couldnt|cannot) (?:to )?(?:\w+ )?(?:verify|validate|authenticate|authorize|log ?in)|authentication (?:failed|failure|error|fault|unsuccessful|denied|required|exception)|authorization (?:failed|failure|required)|^authenticate$|unauthenticated|not (?:authenticated|logged in|signed in)|authentication error|login (?:failed|failure|incorrect)|(?:invalid|bad) (?:auth|login|credentials|token|session)|validation failure|unrecognized client|invalid client token|access token validation|user not found|authenticationfailure|invalid ?(?:access|api|auth|bearer)? ?(?:token|key)|ungültig|non valid[eo]|inválid[oa]|ongeldig|недействител|无效|無効|無效"),
+    entry(
+        "account_blocked",
+        Dead,
+        r"(?:inactive|disabled|deactivated|suspended|deleted|locked|blocked|banned|frozen|restricted|terminated|closed|expelled|archived) (?:<who>)\b|(?:<who>) (?:\w+ ){0,2}?(?:is |has |was |were |are |been |currently |temporarily |permanently )*(?:disabled|deactivated|suspended|deleted|locked|blocked|banned|inactive|removed|terminated|closed|uninstalled|archived|not active|no longer (?:exists|active|valid|a member)|deauthorized|frozen)\b|\bsuspended\b|account (?:is |has been )?restricted|uninstalled|deauthori[sz]ed|(?:authentication|auth|access|login|oauth)(?: \w+){0,4} not (?:currently )?allowed for (?:this|your) (?:organization|workspace|account)|key based authentication (?:is )?not permitted|logged out|signed out|log ?out",
+    ),
+    entry(
+        "revoked",
+        Dead,
+        r"revoked|revocation|leaked|compromised|exposed publicly|withdrawn|(?:token|session|grant|key|credential|authorization)(?: \w+){0,3} (?:invalidated|terminated|cancell?ed|rotated|no longer valid|has been deleted|been removed|been replaced)|not authorized application|has not authorized|hasnt approved|not approved this|no longer (?:authorized|has access|valid|exists|active)|(?:unknown|deleted|removed|no such) webhook|webhook (?:\w+ ){0,2}(?:not found|deleted|removed|disabled|gone)|^no (?:service|active hooks|team|service id)$|secret changed|token was deleted|révoqué|widerrufen|revocad[oa]|revogad[oa]|revocat[oa]|ingetrokken|отозван|吊销|撤销|已撤",
+    ),
+    entry(
+        "one_time_code_expired",
+        Unrelated,
+        r"(?:card|coupon|promo\w*|invitation|invite|cursor|page token|continuation token|sync token|snapshot|offer|quote|order|domain|listing|event|meeting|lease|lock|poll|story|upload|download link|link|file|quotation|challenge|voucher|report|export|batch|job|cache|transaction|payment)s?(?: \w+){0,2} (?:is |has |have |been |was |already )*expired|expired (?:card|coupon|cursor|page|link|invitation|invite|offer|upload|sync|lease|order)",
+    ),
+    entry(
+        "expired",
+        Expired,
+        r"\bexpired?\b|\bexpiration (?:time |date )?(?:has )?(?:passed|exceeded|past)|expiry .*earlier|lifetime validation|not valid in the specified time frame|past (?:its|their) (?:expir|lifetime)|(?:token|session|jwt|assertion) (?:is )?(?:no longer|not) active|session (?:has )?timed? ?out|session timeout|outlived|not within its valid time range|exp claim|not found in cache|\bexpires? (?:at|on)\b.*(?:past|ago)|expiredtoken|tokenexpired|expirée?s?\b|expirado|caduc(?:ado|ada|ó)|abgelaufen|scadut[oa]|verlopen|wygas|истек|期限切れ|过期|過期|만료",
+    ),
+    entry(
+        "unknown_key_id",
+        Rejected,
+        r"invalid client token|invalid access key|access key id (?:\w+ ){0,4}(?:not exist|invalid|not found)",
+    ),
+    entry(
+        "oauth_client",
+        Config,
+        r"invalid client\b|unauthorized client|unsupported (?:grant|response)|invalid grant type|grant type (?:not|is not)|redirect ur[il]|invalid scope|invalid target|invalid resource|client (?:id|identifier|secret|secrets|credentials?|authentication)(?:<gap>) (?:invalid|incorrect|wrong|mismatch|not|unknown|missing|required|failed|passed|does|do)|(?:invalid|incorrect|bad|wrong|unknown|missing|mismatched) (?:or missing )?client|incorrect client|client not found|unknown application|application (?:\w+ ){0,4}not found|unregistered (?:client|app)|app (?:not|is not) (?:found|registered|configured)|not registered|bad redirect|bad verification code|(?:invalid|incorrect|wrong|expired|bad) (?:authorization |verification |device )?code\b|code (?:passed )?is (?:incorrect|invalid)|code was already|pkce|code verifier",
+    ),
+    entry(
+        "api_not_enabled",
+        Config,
+        r"(?:has )?not been used in project|access ?not ?configured|service ?disabled|api (?:is )?(?:not enabled|disabled|not activated)|enable (?:it|the api)",
+    ),
+    entry(
+        "scope",
+        Scope,
+        r"insufficient ?scopes?|(?:missing|required|lacks?|without|needs?|invalid|not granted|no|correct|necessary|additional|following|authentication) (?:\w+ ){0,2}scopes?\b|scopes? (?:\w+ ){0,3}(?:not|required|missing|insufficient|match|is|are|does|doesnt|needed)|for this scope|contain scopes|scope requirement|requires? (?:\w+ ){0,4}scopes?",
+    ),
+    entry(
+        "permission",
+        Scope,
+        r"(?:insufficient|missing|lacks?|lacking|not enough|inadequate|required?|requires|no|without|elevated|necessary|sufficient|proper|higher) (?:\w+ ){0,3}(?:permissions?|privileges?|access rights|rights|access|role|roles|entitlements?|authori[sz]ation to)\b|(?:permissions?|privileges?|role|rights) (?:\w+ ){0,2}(?:required|missing|insufficient|needed|not)|(?:not|isnt|arent|cannot be|never) (?:authorized|allowed|permitted|entitled|eligible) (?:to|for|on|access)|does(?: not|nt) have (?:\w+ ){0,4}(?:access|permissions?|privileges?|rights|authori[sz]ation|role)|(?:do not|dont) have (?:\w+ ){0,4}(?:access|permissions?|privileges?|rights|authori[sz]ation|role)|higher privileges|authorization ?failed|^authorization request denied$|unauthorized to|unauthorized exception.*perform|forbidden (?:user|for|by)|forbidden .*cannot|can only be (?:performed|done|used|accessed)|read ?only (?:token|key|access|user)|access denied (?:exception|insufficient)|not a member|must be (?:an? )?(?:admin|owner|member)|admin (?:privileges|rights|only)|explicit deny|no identity based policy|not accessible by (?:integration|personal)|app access restricted|role required|insufficient (?:access|permission)",
+    ),
+    entry(
+        "credential_missing",
+        Config,
+        r"(?:no|missing|empty|without|absent|omitted)(?: required| valid| or)? (?:\w+ ){0,3}?(?:<token>|auth|oauth2? access token|authorization header)\b(?: (?:found|provided|supplied|present|given|specified|in|sent|header|was|were|were not|is))*|(?:<token>|auth|header)(?: \w+){0,2} (?:is |are |was |were )?(?:missing|not provided|not supplied|not present|not specified|empty|absent|not set|required)$|(?:didnt|did not|must|need to|have to|please) (?:\w+ )?(?:provide|supply|include|send|specify|set) (?:an? |your |the )?(?:\w+ ){0,3}(?:<token>|authorization header)|requires (?:an? )?(?:authentication|valid bearer|authorization|api key|bearer)|(?:header|token|key|credentials?|authorization) (?:is |was |were )?(?:missing|not provided)|credentials were not provided|are missing|^not authed$|no authorization|unauthenticated request|anonymous (?:access|caller|user|request)|without (?:a )?(?:valid )?(?:authentication|credentials)",
+    ),
+    entry(
+        "malformed_credential",
+        Config,
+        r"malformed (?:\w+ ){0,3}(?:<token>|header|auth)|(?:<token>|header|auth)\b(?: \w+){0,4} (?:is )?malformed|(?:<token>|header)\b(?: \w+){0,3} (?:could not|cannot|cant) be (?:decoded|parsed|read)|(?:cannot|unable to|failed to|couldnt|could not) (?:decode|parse|deserialize) (?:\w+ ){0,3}(?:<token>|header)|bad jwt|wrong number of segments|number of segments|unexpected authentication scheme|unsupported (?:auth\w*|scheme|token type)|invalid (?:authorization|auth) header|not (?:a )?(?:jwt|well formed)|does not match the format|wrong format|invalid format|fingerprint mismatch|unexpected prefix",
+    ),
+    entry(
+        "signature",
+        Config,
+        r"signature (?:\w+ ){0,4}(?:not match|mismatch|does|is invalid|invalid|failed|verification|incorrect|error)|(?:invalid|bad|incorrect|wrong) (?:\w+ )?signature|signature ?does ?not ?match|signature we calculated",
+    ),
+    entry(
+        "wrong_place",
+        Config,
+        r"(?:invalid|wrong|incorrect|unexpected|bad|unknown|untrusted|mismatch(?:ed|ing)?) (?:\w+ ){0,2}(?:audience|aud|issuer|iss)\b|\b(?:audience|aud|issuer|iss)\b(?: \w+){0,4} (?:invalid|mismatch|not|wrong|doesnt|does|unknown)|wrong (?:tenant|host|region|environment|endpoint|instance|data ?center|domain)|authentication token tenant|(?:live|test|sandbox|production) (?:mode |key|token|credentials)|mismatch(?:ed)? (?:project|environment|key)|(?:passwords?|basic auth\w*|auth\w*|keys?|tokens?)(?: \w+){0,4} (?:deprecated|no longer supported|sunset)|invalid select|directory not found|unsupported api version|unknown (?:tenant|realm)|realm (?:does not|not found)|tenant not found|is not allowed to send|sandbox subdomain",
+    ),
+    entry(
+        "feature_off",
+        Feature,
+        r"(?:disabled|turned off|switched off|not enabled|blocked|not activated|restricted) by (?:the |an? |your |its )?(?:admin\w*|organi[sz]ation|owner|workspace|account owner|policy)|(?:is|are) not (?:enabled|activated|available) (?:for|on|in|by)|is not enabled|feature (?:is )?(?:not|disabled|unavailable)|not enabled for (?:this|your)|access to this feature|has not been (?:enabled|set up|activated)|access ?limited|not (?:included|available) in your|beta (?:access|only|feature)",
+    ),
+    entry(
+        "rejected",
+        Rejected,
+        r"(?:invalid|incorrect|bad|unrecogni[sz]ed|unknown|wrong|not valid|not a valid|isnt valid|valid|false|illegal|unacceptable)(?: \w+){0,4}? (?:<token>|auth|username|basic auth|pass)\b|(?:<token>)(?: \w+){0,4} (?:invalid|incorrect|not valid|isnt valid|wrong|unknown|not recogni[sz]ed|not found|does not exist|doesnt exist|rejected|refused|failed|failure|unsuccessful|denied|mismatch|inactive|not accepted)|(?:<token>) not|validation (?:failure|failed) (?:\w+ )?<token>|(?:unable|failed|could not|couldnt|cannot) (?:to )?(?:\w+ )?(?:verify|validate|authenticate|authorize|log ?in)|authentication (?:failed|failure|error|fault|unsuccessful|denied|required|exception)|authorization (?:failed|failure|required)|^authenticate$|unauthenticated|not (?:authenticated|logged in|signed in)|authentication error|login (?:failed|failure|incorrect)|(?:invalid|bad) (?:auth|login|credentials|token|session)|validation failure|unrecognized client|invalid client token|access token validation|user not found|authenticationfailure|invalid ?(?:access|api|auth|bearer)? ?(?:token|key)|ungültig|non valid[eo]|inválid[oa]|ongeldig|недействител|无效|無効|無效",
+    ),
     entry("unauthorized", Rejected, r"unauthori[sz]ed|not authori[sz]ed|authorisation|^401\b"),
     entry("invalid_grant", InvalidGrant, r"invalid grant"),
-    entry("forbidden", Scope, r"forbidden|access ?denied|permission ?denied|^denied$|not allowed|not permitted|no access|no permission|access not granted|cannot access"),
-    entry("try_later", Unavailable, r"try (?:again )?(?:your request )?(?:again )?later|please (?:try again|retry)|retry (?:your |the )?(?:request|later)"),
+    entry(
+        "forbidden",
+        Scope,
+        r"forbidden|access ?denied|permission ?denied|^denied$|not allowed|not permitted|no access|no permission|access not granted|cannot access",
+    ),
+    entry(
+        "try_later",
+        Unavailable,
+        r"try (?:again )?(?:your request )?(?:again )?later|please (?:try again|retry)|retry (?:your |the )?(?:request|later)",
+    ),
     entry("conflict", Pending, r"conflict"),
 ];
 
@@ -123,7 +271,12 @@ static SET: LazyLock<RegexSet> = LazyLock::new(|| {
         let pattern = entry.pattern.replace("<token>", TOKEN).replace("<who>", WHO).replace("<gap>", r"(?: \w+){0,4}?");
         format!("(?:{})", pattern.replace(r"(?:(?: \w+){0,4}?)", r"(?: \w+){0,4}?"))
     });
-    regex::bytes::RegexSetBuilder::new(patterns).unicode(false).size_limit(64 << 20).dfa_size_limit(16 << 20).build().expect("constant patterns")
+    regex::bytes::RegexSetBuilder::new(patterns)
+        .unicode(false)
+        .size_limit(64 << 20)
+        .dfa_size_limit(16 << 20)
+        .build()
+        .expect("constant patterns")
 });
 
 /// The entries found in some words, as indices in order.

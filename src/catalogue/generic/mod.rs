@@ -14,8 +14,20 @@ use crate::credential::Failure;
 
 /// Authentication schemes (RFC 7235 registry and common others): their bare names say nothing.
 const SCHEMES: [&str; 14] = [
-    "bearer", "basic", "digest", "dpop", "oauth", "negotiate", "ntlm", "mutual", "hoba", "token", "gnap", "privatetoken",
-    "hawk", "aws4-hmac-sha256",
+    "bearer",
+    "basic",
+    "digest",
+    "dpop",
+    "oauth",
+    "negotiate",
+    "ntlm",
+    "mutual",
+    "hoba",
+    "token",
+    "gnap",
+    "privatetoken",
+    "hawk",
+    "aws4-hmac-sha256",
 ];
 
 /// What generic knowledge makes of a reply.
@@ -98,7 +110,9 @@ fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
         return false;
     }
     match observed.status() {
-        429 => matches!(meaning, Money | Unavailable | Challenge | Rate | Network) && !(ENTRIES[entry].name == "try_later"),
+        429 => {
+            matches!(meaning, Money | Unavailable | Challenge | Rate | Network) && !(ENTRIES[entry].name == "try_later")
+        }
         // Never proof that a grant is dead.
         500..=599 => matches!(meaning, Expired | Skew | Rate) && about_credential(&statement.words, meaning),
         404 | 405 | 406 | 409 | 410 | 411..=418 | 422 if !token_endpoint => match meaning {
@@ -130,7 +144,12 @@ fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str) -> Fin
     if is_one_time(presented)
         && matches!(
             meaning,
-            Meaning::DeadGrant | Meaning::Expired | Meaning::ExpiredOrDead | Meaning::Ambiguous | Meaning::Rejected | Meaning::InvalidGrant
+            Meaning::DeadGrant
+                | Meaning::Expired
+                | Meaning::ExpiredOrDead
+                | Meaning::Ambiguous
+                | Meaning::Rejected
+                | Meaning::InvalidGrant
         )
     {
         return Finding::of(ClientMisconfigured, "one_time_code");
@@ -175,7 +194,9 @@ fn by_status(observed: &Observed<'_>, status: u16) -> Finding {
     let says = !observed.statements.is_empty();
     match status {
         300..=399 => Finding::of(ClientMisconfigured, "redirect"),
-        401 | 498 if token_endpoint && is_grant(observed.refusal.presented, observed.refusal.surface) && status == 498 => {
+        401 | 498
+            if token_endpoint && is_grant(observed.refusal.presented, observed.refusal.surface) && status == 498 =>
+        {
             Finding::of(CredentialRevoked, "status")
         }
         401 | 498 => Finding::of(CredentialRejected, "status"),

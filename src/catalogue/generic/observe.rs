@@ -273,11 +273,46 @@ impl<'a> Observed<'a> {
 
 /// Members that carry codes or words of an error, without case and punctuation.
 const SPEAKING: [&str; 40] = [
-    "error", "code", "errorcode", "errorsubcode", "errorsubtype", "suberror", "type", "reason", "errortype", "status",
-    "statuscode", "tag", "category", "name", "id", "issue", "errcode", "errorname", "faultcode", "fault", "subcode",
-    "message", "errordescription", "description", "detail", "details", "msg", "errormessage", "errorsummary", "err",
-    "title", "errormsg", "errors", "faultstring", "authenticationerrordetail", "errmsg", "text",
-    "exception", "errortext", "serviceerrorcode",
+    "error",
+    "code",
+    "errorcode",
+    "errorsubcode",
+    "errorsubtype",
+    "suberror",
+    "type",
+    "reason",
+    "errortype",
+    "status",
+    "statuscode",
+    "tag",
+    "category",
+    "name",
+    "id",
+    "issue",
+    "errcode",
+    "errorname",
+    "faultcode",
+    "fault",
+    "subcode",
+    "message",
+    "errordescription",
+    "description",
+    "detail",
+    "details",
+    "msg",
+    "errormessage",
+    "errorsummary",
+    "err",
+    "title",
+    "errormsg",
+    "errors",
+    "faultstring",
+    "authenticationerrordetail",
+    "errmsg",
+    "text",
+    "exception",
+    "errortext",
+    "serviceerrorcode",
 ];
 
 /// Members whose insides are the caller's business, not the error's.
@@ -290,7 +325,8 @@ static EMBEDDED_CODE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\bAADSTS\d
 
 /// Headers by which services tell the reason of a refusal.
 fn tells_reason(name: &str) -> bool {
-    let told = ["error-code", "error-message", "denied-reason", "loginreason", "-notice", "errortype", "error-description"];
+    let told =
+        ["error-code", "error-message", "denied-reason", "loginreason", "-notice", "errortype", "error-description"];
     name.starts_with("x-error") || told.iter().any(|end| name.ends_with(end))
 }
 

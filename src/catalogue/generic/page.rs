@@ -16,7 +16,13 @@ pub fn judge(observed: &Observed<'_>) -> Option<Finding> {
     let text = observed.text[..observed.text.floor_char_boundary(8 * 1024)].to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
     let challenge = observed.header("cf-mitigated").is_some()
-        || says(&["just a moment", "checking your browser", "challenge-platform", "enable javascript and cookies", "captcha"]);
+        || says(&[
+            "just a moment",
+            "checking your browser",
+            "challenge-platform",
+            "enable javascript and cookies",
+            "captcha",
+        ]);
     let status = observed.status();
     Some(match status {
         403 | 429 | 503 if challenge => {
@@ -27,7 +33,9 @@ pub fn judge(observed: &Observed<'_>) -> Option<Finding> {
         403 if says(&["maintenance", "temporarily unavailable"]) => {
             Finding::of(Failure::UpstreamUnavailable, "maintenance")
         }
-        403 if says(&["rate limit", "too many requests", "error 1015"]) => Finding::of(Failure::RateLimitReached, "page"),
+        403 if says(&["rate limit", "too many requests", "error 1015"]) => {
+            Finding::of(Failure::RateLimitReached, "page")
+        }
         403 | 406 | 451 => Finding::of(Failure::NotACredentialFailure, "web_application_firewall").human(),
         402 => Finding::of(Failure::NotACredentialFailure, "payment_required").human(),
         429 => Finding::of(Failure::RateLimitReached, "page"),
