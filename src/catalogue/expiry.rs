@@ -114,7 +114,7 @@ fn date(text: &str) -> Option<Timestamp> {
 }
 
 /// A date as text, or as an epoch in seconds or milliseconds.
-fn moment(value: &Value) -> Option<Timestamp> {
+pub fn moment(value: &Value) -> Option<Timestamp> {
     let number = match value {
         Value::Number(number) => whole(number)?,
         Value::String(text) => match text.trim().parse::<i64>() {

@@ -305,8 +305,9 @@ fn read_tests(table: &Table<'_, '_>, pointers: bool) -> Vec<(String, Test)> {
                 let prefix = inner_table.texts("prefix").map(Test::Prefix);
                 let contains = inner_table.texts("contains").map(Test::Contains);
                 let exists = inner_table.flag("exists").map(Test::Present);
+                let past = inner_table.flag("past").map(Test::Past);
                 inner_table.finish();
-                prefix.or(contains).or(exists)
+                prefix.or(contains).or(exists).or(past)
             }
             None => each(item)
                 .into_iter()
@@ -318,7 +319,7 @@ fn read_tests(table: &Table<'_, '_>, pointers: bool) -> Vec<(String, Test)> {
             Some(test) => tests.push((name, test)),
             None => table.wrong_at(
                 item.span(),
-                "must be a value, a list of values, or one of { prefix = … }, { contains = … }, { exists = … }",
+                "must be a value, a list of values, or one of { prefix = … }, { contains = … }, { exists = … }, { past = … }",
             ),
         }
     }

@@ -1,9 +1,10 @@
 //! A provider's own rules: the first that matches decides. Conditions are values and JSON pointers, no language.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    Surface,
+    Surface, expiry,
     generic::{Observed, is_static},
 };
 use crate::credential::{Failure, Reply};
@@ -66,6 +67,8 @@ pub enum Test {
     Prefix(Vec<String>),
     /// Contains any of these, in any case.
     Contains(Vec<String>),
+    /// A date that is over (`true`) or still to come (`false`).
+    Past(bool),
 }
 
 /// One `[[example]]`.
@@ -86,7 +89,7 @@ pub struct Example {
 }
 
 impl Test {
-    fn holds(&self, value: Option<&Value>) -> bool {
+    fn holds(&self, value: Option<&Value>, now: Timestamp) -> bool {
         let text = || match value {
             Some(Value::String(text)) => Some(text.clone()),
             Some(Value::Number(number)) => Some(number.to_string()),
@@ -106,6 +109,7 @@ impl Test {
                 let text = text.to_lowercase();
                 values.iter().any(|v| text.contains(&v.to_lowercase()))
             }),
+            Self::Past(past) => value.and_then(expiry::moment).is_some_and(|date| (date <= now) == *past),
         }
     }
 
@@ -115,7 +119,7 @@ impl Test {
             theirs.iter().all(|theirs| mine.iter().any(|mine| fits(theirs, mine)))
         };
         match (self, other) {
-            (Self::Present(true), Self::OneOf(_) | Self::Prefix(_) | Self::Contains(_)) => true,
+            (Self::Present(true), Self::OneOf(_) | Self::Prefix(_) | Self::Contains(_) | Self::Past(_)) => true,
             (Self::OneOf(mine), Self::OneOf(theirs)) => theirs.iter().all(|value| mine.contains(value)),
             (Self::Prefix(mine), Self::Prefix(theirs)) => all(mine, theirs, |theirs, mine| theirs.starts_with(mine)),
             (Self::Contains(mine), Self::Contains(theirs)) => all(mine, theirs, |theirs, mine| theirs.contains(mine)),
@@ -136,12 +140,11 @@ impl When {
             && (self.surface.is_empty() || self.surface.contains(&refusal.surface))
             && (self.presented.is_empty() || self.presented.iter().any(|word| presents(word, refusal.presented)))
             && self.header.iter().all(|(name, test)| {
-                test.holds(refusal.reply.header(name).map(|value| Value::from(value.trim())).as_ref())
+                test.holds(refusal.reply.header(name).map(|value| Value::from(value.trim())).as_ref(), refusal.now)
             })
-            && self
-                .body
-                .iter()
-                .all(|(pointer, test)| test.holds(observed.json.as_ref().and_then(|json| json.pointer(pointer))))
+            && self.body.iter().all(|(pointer, test)| {
+                test.holds(observed.json.as_ref().and_then(|json| json.pointer(pointer)), refusal.now)
+            })
             && (self.text.is_empty() || any(&self.text, &observed.text.to_lowercase()))
     }
 

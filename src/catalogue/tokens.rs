@@ -270,3 +270,156 @@ impl<'de> Visitor<'de> for OnceOnly<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{catalogue::Catalogue, credential::Failure};
+
+    fn read(provider: &str, status: u16, body: &str) -> Result<Tokens, TokensError> {
+        let provider = Catalogue::embedded().unwrap().provider(provider).unwrap();
+        let sent_at = Timestamp::from_second(1_767_225_600).unwrap();
+        provider.tokens(&Reply::new(status, [], body), sent_at, None)
+    }
+
+    fn unreadable(body: &str) -> String {
+        match read("rfc6749", 200, body) {
+            Err(TokensError::Unreadable { reason }) => reason,
+            other => panic!("{body}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn rf30_rf31_an_absent_empty_or_null_refresh_token_means_keep_the_old_one() {
+        for member in ["", r#","refresh_token":"""#, r#","refresh_token":null"#, r#","refresh_token":"  ""#] {
+            let tokens = read("rfc6749", 200, &format!(r#"{{"access_token":"a"{member}}}"#)).unwrap();
+            assert_eq!(tokens.refresh_token, None, "{member}");
+        }
+        let tokens = read("rfc6749", 200, r#"{"access_token":"a","refresh_token":"r"}"#).unwrap();
+        assert_eq!(tokens.refresh_token, Some(Secret::new("r")));
+    }
+
+    #[test]
+    fn rf19_an_error_member_is_a_refusal_whatever_the_status() {
+        let table = [
+            ("github", r#"{"error":"bad_refresh_token"}"#, Failure::CredentialRevoked),
+            ("github", "error=bad_refresh_token&error_description=x", Failure::CredentialRevoked),
+            ("slack", r#"{"ok":false,"error":"token_expired"}"#, Failure::CredentialRevoked),
+            ("slack", r#"{"ok":false,"error":"invalid_refresh_token"}"#, Failure::CredentialRevoked),
+            ("rfc6749", r#"{"error":"invalid_grant","access_token":"a"}"#, Failure::CredentialRevoked),
+            ("rfc6749", r#"{"error":"temporarily_unavailable"}"#, Failure::UpstreamUnavailable),
+        ];
+        for (provider, body, expected) in table {
+            match read(provider, 200, body) {
+                Err(TokensError::Refused(verdict)) => assert_eq!(verdict.failure, expected, "{body}: {verdict:?}"),
+                other => panic!("{body}: {other:?}"),
+            }
+        }
+        let fine = r#"{"access_token":"a","error":null,"errors":[],"ok":true}"#;
+        assert!(read("rfc6749", 200, fine).is_ok());
+    }
+
+    #[test]
+    fn fm06_what_is_no_answer_is_said_to_be_none() {
+        let table = [
+            ("", "empty"),
+            ("<!DOCTYPE html><p>Sign in", "page"),
+            (r#"{"access_token":"secret-canary"#, "broke off"),
+            (r#"{"access_token":"a","refresh_tok"#, "broke off"),
+            (r#"{"access_token":"a"} trailing"#, "not JSON"),
+            (r#"{"access_token":"a","access_token":"b"}"#, "twice"),
+            (r#"{"access_token":"a","refresh_token":"b","refresh_token":"c"}"#, "twice"),
+            (r#"{"access_token":"a","expires_in":1,"expires_in":2}"#, "twice"),
+            (r#"{"access_token":12345678}"#, "not a text"),
+            (r#"{"access_token":["secret-canary"]}"#, "not a text"),
+            (r#"{"access_token":""}"#, "empty"),
+            (r#"{"access_token":"a\nb"}"#, "control"),
+            (r#"{"access_token":"a","refresh_token":{}}"#, "refresh token"),
+            ("{}", "no access token"),
+            ("[]", "no access token"),
+            ("access_token=a&token_type=bearer", "neither JSON"),
+            ("hello", "neither JSON"),
+        ];
+        for (body, words) in table {
+            let reason = unreadable(body);
+            assert!(reason.contains(words), "{body}: {reason}");
+            assert!(!reason.contains("canary") && !reason.contains("12345678"), "{reason}");
+        }
+        let utf16: Vec<u8> = r#"{"access_token":"ä"}"#.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let provider = Catalogue::embedded().unwrap().provider("rfc6749").unwrap();
+        let reply = Reply { status: 200, headers: vec![], body: utf16 };
+        assert!(provider.tokens(&reply, Timestamp::UNIX_EPOCH, None).is_err());
+        assert!(read("rfc6749", 200, "\u{feff}{\"access_token\":\"a\"}").is_ok());
+        assert!(read("rfc6749", 200, r#"{"access_token":"a","note":1,"note":2}"#).is_ok());
+    }
+
+    #[test]
+    fn fm07_forms_are_read_where_the_file_says_so() {
+        let tokens =
+            read("github", 200, "access_token=a%2Bb&expires_in=28800&refresh_token=r&token_type=bearer").unwrap();
+        assert_eq!(tokens.access_token, Secret::new("a+b"));
+        assert_eq!(tokens.lifetime, Some(Duration::from_secs(28_800)));
+        assert!(read("github", 200, "access_token=a&access_token=b").is_err());
+        assert!(read("rfc6749", 200, "access_token=a").is_err());
+    }
+
+    #[test]
+    fn rf27_a_missing_lifetime_is_assumed_then_remembered_then_guessed() {
+        let catalogue = Catalogue::embedded().unwrap();
+        let sent_at = Timestamp::from_second(1_767_225_600).unwrap();
+        // {"exp":1767229200}
+        let jwt = "e30.eyJleHAiOjE3NjcyMjkyMDB9.c2ln";
+        let hour = Duration::from_secs(3600);
+        let table = [
+            ("slack", "opaque", None, Some(hour * 12), ExpirySource::Assumed),
+            ("rfc6749", "opaque", Some(hour * 2), Some(hour * 2), ExpirySource::Assumed),
+            ("rfc6749", jwt, None, Some(hour), ExpirySource::Jwt),
+            ("rfc6749", jwt, Some(hour * 3), Some(hour * 3), ExpirySource::Assumed),
+            ("rfc6749", "opaque", None, None, ExpirySource::Unknown),
+        ];
+        for (provider, token, previous, life, source) in table {
+            let reply = Reply::new(200, [], format!(r#"{{"access_token":"{token}"}}"#));
+            let tokens = catalogue.provider(provider).unwrap().tokens(&reply, sent_at, previous).unwrap();
+            assert_eq!((tokens.lifetime, tokens.lifetime_source, tokens.repaired), (life, source, false), "{provider}");
+        }
+    }
+
+    #[test]
+    fn rf28_rf29_a_repaired_or_ignored_lifetime_is_marked() {
+        let table = [
+            ("3600", Some(3600), false),
+            ("\"3600\"", Some(3600), false),
+            ("\"3600abc\"", None, true),
+            ("[]", None, true),
+            ("0", None, true),
+            ("-5", None, true),
+            ("1767225601", Some(60), true),
+            ("1000000000000000000", Some(31_536_000), true),
+        ];
+        for (value, life, repaired) in table {
+            let tokens = read("rfc6749", 200, &format!(r#"{{"access_token":"a","expires_in":{value}}}"#)).unwrap();
+            assert_eq!((tokens.lifetime.map(|life| life.as_secs()), tokens.repaired), (life, repaired), "{value}");
+        }
+        let dated = read("github_app", 201, r#"{"token":"t","expires_at":"2026-01-01T01:00:00Z"}"#).unwrap();
+        assert_eq!((dated.lifetime, dated.repaired), (Some(Duration::from_secs(3600)), false));
+        let other =
+            read("rfc6749", 200, r#"{"access_token":"a","expires_at":1767229200,"refresh_expires_in":1800}"#).unwrap();
+        assert_eq!(other.lifetime, Some(Duration::from_secs(3600)));
+        assert_eq!(other.refresh_lifetime, Some(Duration::from_secs(1800)));
+    }
+
+    #[test]
+    fn rf35_only_bearers_are_sent_as_bearers() {
+        for (kind, bearer) in [
+            ("", true),
+            (r#","token_type":"Bearer""#, true),
+            (r#","token_type":"bearer""#, true),
+            (r#","token_type":"bot""#, true),
+            (r#","token_type":"DPoP""#, false),
+            (r#","token_type":"mac""#, false),
+        ] {
+            let tokens = read("rfc6749", 200, &format!(r#"{{"access_token":"a"{kind}}}"#)).unwrap();
+            assert_eq!(tokens.is_bearer(), bearer, "{kind}");
+        }
+    }
+}

@@ -146,8 +146,8 @@ fn explain_row(providers: &mut Providers<'_>, line: &[u8], now: Timestamp) -> Re
     if line.len() > LONGEST_ROW {
         return Err((Value::Null, format!("the row is longer than {} MiB", LONGEST_ROW >> 20)));
     }
-    let row: Value =
-        serde_json::from_slice(line).map_err(|error| (Value::Null, format!("not JSON (column {})", error.column())))?;
+    let row: Value = serde_json::from_slice(line.trim_ascii())
+        .map_err(|error| (Value::Null, format!("not JSON (column {})", error.column())))?;
     let id = row.get("id").cloned().unwrap_or(Value::Null);
     let fail = |reason: &str| (id.clone(), reason.to_owned());
     if !row.is_object() {
