@@ -1,6 +1,7 @@
 //! The ledger, over SQLite, over a real PostgreSQL, and over PostgreSQL behind a real transaction pooler: one suite.
 
 mod bench;
+mod disk;
 mod files;
 mod log;
 mod pages;

@@ -128,59 +128,6 @@ async fn fm32_a_spilled_reply_is_taken_in_at_the_next_start() {
     assert!(!file.exists());
 }
 
-/// Runs [`on_a_full_disk`] in a process of its own, on a small file system of its own.
-#[test]
-fn fm31_fm32_a_full_disk_loses_no_reply() {
-    let folder = tempfile::tempdir().unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/components/diskfull.sh");
-    let output = std::process::Command::new("bash")
-        .arg(script)
-        .arg("16m")
-        .arg(folder.path())
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "ledger::files::on_a_full_disk", "--ignored", "--nocapture"])
-        .env("LEDGER_ON_SMALL_DISK", folder.path())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
-}
-
-#[tokio::test]
-#[ignore = "fills the file system that it is given; the test above gives it one"]
-async fn on_a_full_disk() {
-    let disk = std::path::PathBuf::from(std::env::var_os("LEDGER_ON_SMALL_DISK").expect("a small disk"));
-    let ledger = open_at(&disk.join("state/ledger.db")).await.unwrap();
-    let rotation = ledger.rotation();
-    for name in ["a", "b"] {
-        rotation.commit(loaded(name)).await.unwrap();
-    }
-    rotation.preflight().await.unwrap();
-    for (number, name) in [(1, "a"), (2, "b")] {
-        rotation.commit(prepared(name, number, 2)).await.unwrap();
-    }
-    let mut filler = fs::File::create(disk.join("filler")).unwrap();
-    let block = [7_u8; 4096];
-    while std::io::Write::write_all(&mut filler, &block).is_ok() {}
-    // Each reply fills most of what a reserve of one reply would be: both find room all the same.
-    let large = |text: &str| credd::credential::Reply::new(200, [], text.repeat(60_000));
-    for (number, name) in [(1, "a"), (2, "b")] {
-        rotation.received(Uuid::from_u128(number), &large(name), at(5)).await.unwrap();
-        rotation.commit(promoted(name, number, 1)).await.unwrap();
-    }
-    // FM-31: but nothing new is begun.
-    let LedgerError::Unwritable(text) = rotation.preflight().await.unwrap_err() else { panic!() };
-    assert!(text.contains("free some space"), "{text}");
-    drop(filler);
-    fs::remove_file(disk.join("filler")).unwrap();
-    rotation.preflight().await.unwrap();
-    ledger.close().await;
-    let ledger = open_at(&disk.join("state/ledger.db")).await.unwrap();
-    let records = ledger.rotation().load_all().await.unwrap();
-    assert!(records.iter().all(|record| record.material == Some(material("2"))));
-    ledger.audit().verify().await.unwrap();
-}
-
 #[tokio::test]
 async fn t26_the_files_hold_no_secret() {
     let bench = Bench::sqlite();
