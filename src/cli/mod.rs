@@ -5,3 +5,4 @@ pub mod explain;
 pub mod providers;
 pub mod check;
 pub mod schema;
+pub mod sandbox;

@@ -100,7 +100,7 @@ impl Draft {
         if let Some(ticket) = ticket.as_mut().filter(|_| length == 0) {
             ticket.handed_over();
         }
-        let answer = Answer { body: self.body.into(), at: 0, manner, pause: None, ticket, clock: Arc::clone(clock) };
+        let answer = Answer { body: self.body.into(), at: 0, flushed: false, manner, pause: None, ticket, clock: Arc::clone(clock) };
         let mut response = Response::new(answer);
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
@@ -132,6 +132,7 @@ pub(super) enum Manner {
 pub(super) struct Answer {
     body: Bytes,
     at: usize,
+    flushed: bool,
     manner: Manner,
     pause: Option<BoxFuture<'static, ()>>,
     ticket: Option<Ticket>,
@@ -161,6 +162,11 @@ impl Body for Answer {
             this.pause = None;
         }
         match this.manner {
+            // Once around, so that the half really leaves before the break: it would be thrown away with its buffer.
+            Manner::Truncated if this.at > 0 && !std::mem::replace(&mut this.flushed, true) => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
             Manner::Truncated if this.at > 0 || length < 2 => {
                 Poll::Ready(Some(Err(io::Error::other("the sandbox cuts the body on purpose"))))
             }

@@ -10,3 +10,6 @@ mod lifecycle;
 mod paging;
 mod socket;
 mod stores;
+mod components;
+mod sandbox;
+mod upstream;
