@@ -86,10 +86,7 @@ mod tests {
         github.refresh_token = Some(Secret::new("r2"));
         let written = write(document, &at("github"), &github).unwrap();
         let value: Value = serde_json::from_str(written.expose()).unwrap();
-        assert_eq!(
-            value,
-            serde_json::json!({"slack":"xoxb-1","github":{"refresh_token":"r2","team":"ops"},"count":3})
-        );
+        assert_eq!(value, serde_json::json!({"slack":"xoxb-1","github":{"refresh_token":"r2","team":"ops"},"count":3}));
         assert_eq!(read(document, &at("none")).unwrap_err(), StoreError::NotFound { path: "app#none".into() });
         assert!(read(document, &at("count")).unwrap_err().to_string().contains("a number"));
         assert!(read(b"plain", &at("x")).unwrap_err().to_string().contains("without keys"));

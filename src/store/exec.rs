@@ -102,7 +102,8 @@ impl Exec {
         request["operation"] = operation.into();
         let mut arguments: Vec<_> = self.settings.command[1..].iter().map(Into::into).collect();
         arguments.push(operation.into());
-        let inherited = ["PATH", "HOME", "LANG"].into_iter().chain(self.settings.environment.iter().map(String::as_str));
+        let inherited =
+            ["PATH", "HOME", "LANG"].into_iter().chain(self.settings.environment.iter().map(String::as_str));
         let run = Run {
             program: PathBuf::from(&self.settings.command[0]),
             arguments,

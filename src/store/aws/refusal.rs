@@ -14,9 +14,10 @@ pub(super) fn refusal<E: ProvideErrorMetadata, R>(path: &str, error: &SdkError<E
         SdkError::TimeoutError(_) => return StoreError::Unreachable { path, reason: "no answer within 10 s".into() },
         SdkError::DispatchFailure(failure) => {
             let failure = failure.as_connector_error();
-            return failure.map_or(StoreError::Unreachable { path: path.clone(), reason: "no connection".into() }, |failure| {
-                dispatch(path, failure)
-            });
+            return failure
+                .map_or(StoreError::Unreachable { path: path.clone(), reason: "no connection".into() }, |failure| {
+                    dispatch(path, failure)
+                });
         }
         SdkError::ConstructionFailure(_) => {
             return StoreError::Denied { path, reason: "the request cannot be made; is a region set?".into() };
@@ -49,7 +50,9 @@ fn meaning(path: String, code: &str) -> StoreError {
         }
         "LimitExceededException" => StoreError::Unreachable {
             path,
-            reason: format!("{code}: the secret has too many versions; they end after 24 h, or raise `coalesce_seconds`"),
+            reason: format!(
+                "{code}: the secret has too many versions; they end after 24 h, or raise `coalesce_seconds`"
+            ),
         },
         other => StoreError::Unreachable { path, reason: format!("AWS refuses with {other}") },
     }
@@ -68,7 +71,9 @@ fn dispatch(path: String, failure: &aws_sdk_secretsmanager::error::ConnectorErro
         return StoreError::Unreachable { path, reason };
     }
     // Not the network: the standard chain brought no credentials.
-    let reason = format!("no AWS credentials from the standard chain ({reason}); set a profile, a role or environment variables");
+    let reason = format!(
+        "no AWS credentials from the standard chain ({reason}); set a profile, a role or environment variables"
+    );
     StoreError::Denied { path, reason }
 }
 

@@ -103,7 +103,11 @@ impl SecretsManager {
     }
 
     /// A version's document: the current one, or the one named.
-    async fn document(&self, at: &Location, version: Option<&str>) -> Result<(Zeroizing<Vec<u8>>, Version), StoreError> {
+    async fn document(
+        &self,
+        at: &Location,
+        version: Option<&str>,
+    ) -> Result<(Zeroizing<Vec<u8>>, Version), StoreError> {
         let (name, _) = at.split();
         let question = self.client().await.get_secret_value().secret_id(name).set_version_id(version.map(Into::into));
         let found = question.send().await.map_err(|error| match error.code() {
@@ -168,9 +172,12 @@ impl SecretsManager {
     async fn refuse_foreign_rotation(&self, at: &Location, stages: &Stages, own: &str) -> Result<(), StoreError> {
         let refuse = |reason: String| StoreError::ReadOnly { path: at.0.clone(), reason };
         if stages.rotates {
-            return Err(refuse("AWS rotates this secret itself; turn its rotation off, or let credd only read it".into()));
+            return Err(refuse(
+                "AWS rotates this secret itself; turn its rotation off, or let credd only read it".into(),
+            ));
         }
-        let Some(pending) = stages.pending.as_deref().filter(|it| *it != own && stages.current.as_deref() != Some(*it)) else {
+        let Some(pending) = stages.pending.as_deref().filter(|it| *it != own && stages.current.as_deref() != Some(*it))
+        else {
             return Ok(());
         };
         let (document, _) = self.document(at, Some(pending)).await?;
@@ -189,7 +196,9 @@ impl SecretsManager {
         let moved = request.move_to_version_id(to).remove_from_version_id(from).send().await;
         moved.map(drop).map_err(|error| match error.code() {
             // FM-28: AWSCURRENT is no longer where we saw it.
-            Some("InvalidParameterException" | "InvalidRequestException") => StoreError::Conflict { path: at.0.clone() },
+            Some("InvalidParameterException" | "InvalidRequestException") => {
+                StoreError::Conflict { path: at.0.clone() }
+            }
             _ => refusal(&at.0, &error),
         })
     }
@@ -203,7 +212,13 @@ impl SecretsManager {
         }
     }
 
-    async fn put(&self, at: &Location, material: &Material, expected: &Version, attempt: Uuid) -> Result<Version, StoreError> {
+    async fn put(
+        &self,
+        at: &Location,
+        material: &Material,
+        expected: &Version,
+        attempt: Uuid,
+    ) -> Result<Version, StoreError> {
         let own = attempt.to_string();
         let conflict = || StoreError::Conflict { path: at.0.clone() };
         let stages = self.stages(at).await?;

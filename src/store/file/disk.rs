@@ -9,7 +9,8 @@ use std::{
 };
 
 use rustix::fs::{
-    AtFlags, FileType, FlockOperation, Mode, OFlags, ResolveFlags, flock, fstat, fsync, openat2, renameat, statat, unlinkat,
+    AtFlags, FileType, FlockOperation, Mode, OFlags, ResolveFlags, flock, fstat, fsync, openat2, renameat, statat,
+    unlinkat,
 };
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -56,7 +57,9 @@ pub(super) fn lock(folder: &Path, path: &str) -> Result<OwnedFd, StoreError> {
     let folder = open_folder(folder)?;
     match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(folder),
-        Err(_) => Err(StoreError::Unreachable { path: path.into(), reason: "somebody else holds the folder's lock".into() }),
+        Err(_) => {
+            Err(StoreError::Unreachable { path: path.into(), reason: "somebody else holds the folder's lock".into() })
+        }
     }
 }
 
@@ -88,8 +91,7 @@ pub(super) fn replace(folder: &Path, path: &str, text: &Secret, attempt: Uuid) -
         file.write_all(text.expose().as_bytes())?;
         file.sync_all()?;
         renameat(&parent, &beside, &parent, name)?;
-        fsync(&parent)
-            .map_err(std::io::Error::from)
+        fsync(&parent).map_err(std::io::Error::from)
     })();
     written.map_err(|error: std::io::Error| {
         let _ = unlinkat(&parent, &beside, AtFlags::empty());
@@ -125,9 +127,7 @@ fn trouble(path: &str, error: rustix::io::Errno) -> StoreError {
         Errno::LOOP => denied(path, "its links lead nowhere"),
         Errno::ACCESS | Errno::PERM => denied(path, "the daemon's user may not read it"),
         Errno::NOSYS => denied(path, "this kernel is too old to confine the store to its folder (Linux 5.6 can)"),
-        other => {
-            StoreError::Unreachable { path: path.into(), reason: std::io::Error::from(other).kind().to_string() }
-        }
+        other => StoreError::Unreachable { path: path.into(), reason: std::io::Error::from(other).kind().to_string() },
     }
 }
 

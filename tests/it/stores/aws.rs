@@ -152,7 +152,8 @@ async fn fm26_a_foreign_rotation_is_left_alone_and_our_own_remains_are_not_in_th
     let foreign = Uuid::now_v7().to_string();
     admin.pending("app", &foreign, &json!({"refresh_token": "theirs"})).await;
     let before = admin.stages("app").await.len();
-    let refused = store.write(&at("app"), &renewed(&held.material, "r1"), &held.version, Uuid::now_v7()).await.unwrap_err();
+    let refused =
+        store.write(&at("app"), &renewed(&held.material, "r1"), &held.version, Uuid::now_v7()).await.unwrap_err();
     assert!(matches!(&refused, StoreError::ReadOnly { reason, .. } if reason.contains(&foreign)), "{refused}");
     assert_eq!((admin.stages("app").await.len(), admin.versions("app").await), (before, 2), "no write, no stage moved");
     assert_eq!(version_of(&store, "app").await, Ok(held.version.clone()));
@@ -162,7 +163,8 @@ async fn fm26_a_foreign_rotation_is_left_alone_and_our_own_remains_are_not_in_th
     let held = store.load(&at("ours")).await.unwrap();
     let old = Uuid::now_v7().to_string();
     admin.pending("ours", &old, &json!({"refresh_token": "r1", "attempt_id": old})).await;
-    let written = store.write(&at("ours"), &renewed(&held.material, "r2"), &held.version, Uuid::now_v7()).await.unwrap();
+    let written =
+        store.write(&at("ours"), &renewed(&held.material, "r2"), &held.version, Uuid::now_v7()).await.unwrap();
     assert_eq!(version_of(&store, "ours").await, Ok(written));
     let pending = |stages: &[(String, Vec<String>)]| stages.iter().any(|(_, held)| held.contains(&"AWSPENDING".into()));
     assert!(!pending(&admin.stages("ours").await));
