@@ -1,8 +1,11 @@
 //! The only starter of other programs: nothing inherited, bounded.
 
-use std::{ffi::OsString, path::PathBuf, process::Stdio, time::Duration};
+use std::{ffi::OsString, fs, os::fd::BorrowedFd, path::PathBuf, process::Stdio, time::Duration};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::{
+    io::{FdFlags, fcntl_setfd},
+    process::{Pid, Signal, kill_process_group},
+};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use zeroize::Zeroizing;
 
@@ -78,6 +81,7 @@ impl Drop for Group {
 /// Runs a program to its end.
 pub async fn run(run: Run, clock: &dyn Clock) -> Result<Finished, SpawnError> {
     let program = run.program.display().to_string();
+    keep_descriptors();
     let mut child = tokio::process::Command::new(&run.program)
         .args(&run.arguments)
         .current_dir(run.directory.unwrap_or_else(|| "/".into()))
@@ -121,6 +125,18 @@ pub async fn run(run: Run, clock: &dyn Clock) -> Result<Finished, SpawnError> {
     result
 }
 
+/// What we open ourselves closes on exec; what we were started with (by a supervisor, a shell) does not, until now.
+#[expect(unsafe_code, reason = "there is no other way to name a descriptor that nobody in this process owns")]
+fn keep_descriptors() {
+    for entry in fs::read_dir("/proc/self/fd").into_iter().flatten().flatten() {
+        if let Some(number @ 3..) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+            // SAFETY: only a flag is set that every descriptor of this process has or should have; if the number is
+            // closed or used again meanwhile, the call fails or sets what is set already.
+            let _ = fcntl_setfd(unsafe { BorrowedFd::borrow_raw(number) }, FdFlags::CLOEXEC);
+        }
+    }
+}
+
 /// Everything until the end, or `None` when it is too much.
 async fn drain(stream: Option<impl AsyncRead + Unpin>) -> Option<Zeroizing<Vec<u8>>> {
     // Full size at once: a vector that grows leaves copies of the secret behind.
@@ -146,8 +162,6 @@ fn last_words(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::clock::SystemClock;
 
@@ -164,6 +178,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_gets_its_input_and_nothing_else() {
+        // A descriptor as a careless supervisor leaves it: it would go to every child.
+        let _leak = rustix::io::dup(fs::File::open("/dev/null").unwrap()).unwrap();
         let done = run(shell("cat; echo; env; ls /proc/self/fd; exit 7", 30), &SystemClock).await.unwrap();
         let output = String::from_utf8(done.output.to_vec()).unwrap();
         assert_eq!(done.code, Some(7));

@@ -102,10 +102,11 @@ impl Kv {
         Self { mount, wire, login, clock, engine, known }
     }
 
-    /// Asks Vault, with one new login if our token turns out to be gone.
+    /// Asks Vault, with one new login if our token turns out to be gone. `right` is what our policy must allow for it.
     async fn ask<'q, T>(
         &self,
-        path: &str,
+        place: &str,
+        right: &str,
         question: impl Fn(VaultClient) -> BoxFuture<'q, Result<T, ClientError>> + Send + Sync,
     ) -> Result<T, StoreError> {
         let token = self.login.token().await?;
@@ -114,7 +115,18 @@ impl Kv {
             let token = self.login.token().await?;
             answer = question(self.wire.client(Some(&token))).await;
         }
-        answer.map_err(|error| refusal(&format!("{}/{path}", self.mount), &error))
+        answer.map_err(|error| match status(&error) {
+            Some(403) => {
+                let reason = format!("Vault says permission denied; our policy must allow {right} on {place}");
+                StoreError::Denied { path: place.into(), reason }
+            }
+            _ => refusal(place, &error),
+        })
+    }
+
+    /// Where a secret's values lie, as policies name it.
+    fn data(&self, path: &str) -> String {
+        format!("{}/data/{path}", self.mount)
     }
 
     async fn engine(&self) -> Result<Engine, StoreError> {
@@ -134,18 +146,12 @@ impl Kv {
             kind: String,
             options: Option<HashMap<String, String>>,
         }
-        let mount = self.ask("", |vault| {
+        let place = format!("{}/", self.mount);
+        let mount = self.ask(&place, "something below, and an engine be mounted,", |vault| {
             let question = Question::<Mount>::get(format!("sys/internal/ui/mounts/{}", self.mount));
             Box::pin(async move { api::exec_with_result(&vault, question).await })
         });
-        let place = format!("{}/", self.mount);
-        let mount = mount.await.map_err(|error| match error {
-            StoreError::Denied { .. } => StoreError::Denied {
-                path: place.clone(),
-                reason: "nothing is mounted there, or our policy allows nothing below it".into(),
-            },
-            other => other,
-        })?;
+        let mount = mount.await?;
         match (mount.kind.as_str(), mount.options.as_ref().and_then(|it| it.get("version")).map(String::as_str)) {
             ("kv", Some("2")) => Ok(Engine::V2),
             ("kv" | "generic", _) => Ok(Engine::V1),
@@ -160,15 +166,18 @@ impl Kv {
         fits(path).map_err(|reason| StoreError::Denied { path: at.0.clone(), reason })?;
         match self.engine().await? {
             Engine::V1 => {
-                let found = self
-                    .ask(path, |vault| Box::pin(async move { kv1::get_raw(&vault, &self.mount, path).await }))
-                    .await?;
+                let place = format!("{}/{path}", self.mount);
+                let found = self.ask(&place, "`read`", |vault| {
+                    Box::pin(async move { kv1::get_raw(&vault, &self.mount, path).await })
+                });
+                let found = found.await?;
                 let version = document::version_of(found.data.to_string().as_bytes(), path);
                 Ok(Document { value: found.data, version })
             }
             Engine::V2 => {
+                let place = self.data(path);
                 for _ in 0..3 {
-                    let found = self.ask(path, |vault| {
+                    let found = self.ask(&place, "`read`", |vault| {
                         let request = ReadSecretRequest::builder().mount(&self.mount).path(path).build();
                         Box::pin(async move {
                             api::exec_with_result(&vault, request.expect("mount and path are set")).await
@@ -219,17 +228,12 @@ impl Kv {
         if self.engine().await? == Engine::V1 {
             return Ok(self.document(&Location(path.into())).await?.version);
         }
-        let found =
-            self.ask(path, |vault| Box::pin(async move { kv2::read_metadata(&vault, &self.mount, path).await }));
-        let found = found.await;
-        let found = found.map_err(|error| match error {
-            StoreError::Denied { path: place, .. } => StoreError::Denied {
-                path: place,
-                reason: format!("our policy must allow `read` on {}/metadata/{path}", self.mount),
-            },
-            other => other,
-        })?;
-        let gone = || StoreError::NotFound { path: format!("{}/{path}", self.mount) };
+        let place = format!("{}/metadata/{path}", self.mount);
+        let found = self.ask(&place, "`read`", |vault| {
+            Box::pin(async move { kv2::read_metadata(&vault, &self.mount, path).await })
+        });
+        let found = found.await?;
+        let gone = || StoreError::NotFound { path: place.clone() };
         let current = found.versions.get(&found.current_version.to_string()).ok_or_else(gone)?;
         let deleted = match current.deletion_time.parse::<Timestamp>() {
             Ok(at) => at <= self.clock.now().wall,
@@ -268,7 +272,8 @@ impl Kv {
         if let Some(present) = present {
             let text = document::write(present.text().as_bytes(), at, &material)?;
             let data: Value = serde_json::from_str(text.expose()).expect("a rendered object parses");
-            let written = self.ask(path, |vault| {
+            let place = self.data(path);
+            let written = self.ask(&place, "`update`", |vault| {
                 let request = SetSecretRequest::builder()
                     .mount(&self.mount)
                     .path(path)
@@ -304,9 +309,9 @@ impl Kv {
         if engine == Engine::V1 {
             return Some(V1.into());
         }
-        let path = format!("{}/data/{}", self.mount, at.split().0);
+        let path = self.data(at.split().0);
         let body = json!({ "paths": [&path] });
-        let allowed = self.ask("", |vault| {
+        let allowed = self.ask("sys/capabilities-self", "`update`", |vault| {
             let question = Question::<Allowed>::post("sys/capabilities-self".into(), &body);
             Box::pin(async move { api::exec_with_result(&vault, question).await })
         });

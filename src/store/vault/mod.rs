@@ -53,6 +53,7 @@ pub enum Auth {
         token: Reference,
     },
     /// AppRole.
+    #[serde(rename = "approle", alias = "app_role")]
     AppRole {
         /// Mount of the method.
         #[serde(default)]

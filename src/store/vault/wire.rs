@@ -175,9 +175,7 @@ pub(super) fn refusal(path: &str, error: &ClientError) -> StoreError {
     let path = path.to_owned();
     let unreachable = |reason: &str| StoreError::Unreachable { path: path.clone(), reason: reason.into() };
     match status(error) {
-        Some(403) => {
-            StoreError::Denied { path, reason: "Vault says permission denied; does our policy allow it?".into() }
-        }
+        Some(403) => StoreError::Denied { path, reason: "Vault says permission denied".into() },
         Some(404) => StoreError::NotFound { path },
         Some(429) => StoreError::Throttled { path, retry_after: None },
         Some(503) if says(error, "sealed") => unreachable("Vault is sealed; unseal it"),

@@ -156,7 +156,8 @@ async fn the_doppler_example_reads_and_writes_what_the_client_prints() {
     fs::write(folder.path().join("SLACK"), r#"{"refresh_token":"r1","team":"ops"}"#).unwrap();
     let first = store.load(&at("SLACK")).await.unwrap();
     assert_eq!(version_of(&store, "SLACK").await, Ok(first.version.clone()));
-    let written = store.write(&at("SLACK"), &renewed(&first.material, "canary-r2"), &first.version, Uuid::now_v7()).await;
+    let written =
+        store.write(&at("SLACK"), &renewed(&first.material, "canary-r2"), &first.version, Uuid::now_v7()).await;
     let second = store.load(&at("SLACK")).await.unwrap();
     assert_eq!(written, Ok(second.version));
     assert_eq!(second.material.refresh_token.unwrap().expose(), "canary-r2");

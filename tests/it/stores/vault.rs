@@ -183,6 +183,97 @@ async fn what_a_policy_does_not_allow_is_denied_with_the_rule_to_add() {
     for place in ["", "/app", "a/../../x", "app\n"] {
         assert!(matches!(store.load(&at(place)).await, Err(StoreError::Denied { .. })), "{place:?}");
     }
+    // Without the default policy a token may not even look at itself: a forbidden path must not cost it its life.
+    let path = "auth/approle/role/bare";
+    vault.admin(Method::POST, "sys/auth/approle", json!({"type": "approle"})).await;
+    vault.admin(Method::POST, path, json!({"token_policies": "reader", "token_no_default_policy": true})).await;
+    let id = vault.admin(Method::GET, &format!("{path}/role-id"), Value::Null).await;
+    let secret = vault.admin(Method::POST, &format!("{path}/secret-id"), Value::Null).await;
+    let text = |value: &Value| literal(value.as_str().unwrap());
+    let auth = Auth::AppRole {
+        mount: None,
+        role_id: text(&id["data"]["role_id"]),
+        secret_id: text(&secret["data"]["secret_id"]),
+    };
+    let store = open(vault.settings(auth), clock()).await;
+    for _ in 0..3 {
+        assert!(matches!(store.load(&at("other")).await, Err(StoreError::Denied { .. })));
+        store.load(&at("app")).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn fm21_what_is_no_credential_is_refused_by_path_and_field() {
+    let vault = Vault::start(&[]);
+    let store = open(vault.settings(vault.root()), clock()).await;
+    let table = [
+        (json!({}), "access_token"),
+        (json!({"access_token": ["canary"]}), "must be a text"),
+        (json!({"access_token": "canary".repeat(80_000)}), "64 KiB"),
+        (json!({"value": "  "}), "access_token"),
+        (json!({"refresh_token": "canary", "expires_at": "canary"}), "expires_at"),
+    ];
+    for (document, words) in table {
+        vault.put("app", &document).await;
+        let error = store.load(&at("app")).await.unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(matches!(error, StoreError::Malformed { .. }) && text.contains(words), "{text}");
+        assert!(text.contains("app") && !text.contains("canary"));
+    }
+}
+
+#[tokio::test]
+async fn fm23_a_vault_that_hangs_ends_each_question_after_ten_seconds() {
+    let vault = Vault::start(&[]);
+    vault.put("app", &json!({"key": "k"})).await;
+    let store = open(vault.settings(vault.root()), clock()).await;
+    store.load(&at("app")).await.unwrap();
+    let pid = i32::try_from(vault.server.ready["pid"].as_i64().unwrap()).unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let error = store.load(&at("app")).await.unwrap_err();
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    assert!(matches!(&error, StoreError::Unreachable { reason, .. } if reason.contains("10 s")), "{error}");
+    store.load(&at("app")).await.unwrap();
+}
+
+/// Everything that the libraries below us log, at their loudest.
+#[derive(Clone, Default)]
+struct Loud(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Loud {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_library_below_us_logs_a_secret() {
+    let loud = Loud::default();
+    let sink = loud.clone();
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || sink.clone());
+    let _listening = tracing::subscriber::set_default(subscriber.finish());
+    let vault = Vault::start(&[("VAULT_TOKEN", "canary-root")]);
+    vault.put("app", &json!({"refresh_token": "canary-refresh"})).await;
+    let store = open(vault.settings(vault.root()), clock()).await;
+    let held = store.load(&at("app")).await.unwrap();
+    store.versions(&[at("app"), at("none")]).await;
+    for version in [&held.version, &held.version] {
+        let material = renewed(&held.material, &format!("canary-{}", Uuid::now_v7()));
+        let _ = store.write(&at("app"), &material, version, Uuid::now_v7()).await;
+    }
+    let stranger = open(vault.settings(Auth::Token { token: literal("canary-unknown") }), clock()).await;
+    let error = stranger.load(&at("app")).await.unwrap_err();
+    let log = String::from_utf8(loud.0.lock().unwrap().clone()).unwrap();
+    assert!(log.contains("vaultrs") && log.len() > 10_000, "it did listen");
+    assert!(matches!(&error, StoreError::Denied { path, .. } if path == "auth/token/lookup-self"), "{error}");
+    let text = format!("{log}\n{error} {error:?}\n{held:?}");
+    let found = text.lines().find(|line| line.contains("canary"));
+    assert_eq!(found, None);
 }
 
 #[tokio::test]
