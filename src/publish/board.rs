@@ -20,13 +20,14 @@ use crate::{
 /// Adding a credential copies one stripe, not the whole board.
 const STRIPES: usize = 256;
 
+type Observer = Box<dyn Fn(Change<'_>) + Send + Sync>;
 type Names = HashMap<CredentialId, Arc<Slot>>;
 
 struct Board {
     stripes: Vec<Stripe>,
     hasher: RandomState,
     clock: Arc<dyn Clock>,
-    observer: OnceLock<Box<dyn Fn(Change<'_>) + Send + Sync>>,
+    observer: OnceLock<Observer>,
 }
 
 #[derive(Default)]
@@ -151,8 +152,12 @@ impl Subscriber {
 
     /// Every credential's place, by name in order.
     pub fn slots(&self) -> Vec<Arc<Slot>> {
-        let mut slots: Vec<_> =
-            self.0.stripes.iter().flat_map(|stripe| stripe.names.load().values().cloned().collect::<Vec<_>>()).collect();
+        let mut slots: Vec<_> = self
+            .0
+            .stripes
+            .iter()
+            .flat_map(|stripe| stripe.names.load().values().cloned().collect::<Vec<_>>())
+            .collect();
         slots.sort_by(|a, b| a.current().view.name.cmp(&b.current().view.name));
         slots
     }

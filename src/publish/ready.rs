@@ -131,13 +131,7 @@ impl Ready {
         let mut bytes = Zeroizing::new(Vec::with_capacity(room));
         serde_json::to_writer(&mut *bytes, &body).expect("plain texts and numbers always serialise");
         let etag = HeaderValue::from_str(&format!("\"{}\"", token.generation)).expect("digits in quotes");
-        Self {
-            body: Bytes::from_owner(bytes),
-            etag,
-            generation: token.generation,
-            unsaved: token.unsaved,
-            ends,
-        }
+        Self { body: Bytes::from_owner(bytes), etag, generation: token.generation, unsaved: token.unsaved, ends }
     }
 
     /// Time left: the lesser of what the date and the boot clock say; `None` when no end is known.

@@ -84,10 +84,10 @@ pub async fn bind(path: &FilePath, clock: Arc<dyn Clock>) -> Result<UnixDoor, we
 }
 
 /// Serves the operator until `stop`.
-pub async fn serve(door: UnixDoor, parts: Parts, stop: CancellationToken) {
+pub async fn serve<L: web::Listener>(listener: L, parts: Parts, stop: CancellationToken) {
     let limits = web::Limits { idle: None, per_party: 64, ..web::Limits::default() };
     let clock = parts.clock.clone();
-    web::serve_router(door, router(parts), limits, clock, stop).await;
+    web::serve_router(listener, router(parts), limits, clock, stop).await;
 }
 
 fn router(parts: Parts) -> Router {
@@ -107,7 +107,12 @@ fn router(parts: Parts) -> Router {
 
 type Parted = State<Arc<Parts>>;
 
-async fn operators_only(State(parts): Parted, Extension(caller): Extension<Caller>, request: Request, next: Next) -> Response {
+async fn operators_only(
+    State(parts): Parted,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+    next: Next,
+) -> Response {
     let own = rustix::process::geteuid().as_raw();
     match caller {
         Caller::Local { uid, .. } if uid == own || uid == 0 => {
@@ -136,7 +141,8 @@ struct Detailed {
 
 async fn one(State(parts): Parted, Path(name): Path<String>) -> Response {
     match parts.subscriber.get(&name) {
-        Some(slot) => Json(Detailed { view: parts.looked_at(slot.current().view.clone()), readers: slot.usage.list() }).into_response(),
+        Some(slot) => Json(Detailed { view: parts.looked_at(slot.current().view.clone()), readers: slot.usage.list() })
+            .into_response(),
         None => parts.unknown(&name),
     }
 }
@@ -200,7 +206,9 @@ async fn put_embedded(State(parts): Parted, Path(name): Path<CredentialId>, requ
         Err(error) => return error.response(parts.clock.now().wall).map(Body::new),
     };
     match std::str::from_utf8(&document) {
-        Ok(text) => parts.told(parts.house.put(name, Secret::new(text)).await.map(|message| json!({ "message": message }))),
+        Ok(text) => {
+            parts.told(parts.house.put(name, Secret::new(text)).await.map(|message| json!({ "message": message })))
+        }
         Err(_) => parts.plain(StatusCode::UNPROCESSABLE_ENTITY, "the secret is not UTF-8 text"),
     }
 }

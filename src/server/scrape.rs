@@ -285,7 +285,8 @@ fn encode(metrics: &Metrics) -> Bytes {
 /// What the kernel says of this process. Where `/proc` is hidden, these stay as they are.
 fn process(metrics: &Metrics) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
+    let resident =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
     if let Some(kilobytes) = resident {
         let kilobytes: i64 = kilobytes;
         metrics.credd_process_resident_memory_bytes.set(kilobytes * 1024);

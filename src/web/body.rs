@@ -44,7 +44,11 @@ impl BodyError {
 }
 
 /// Reads a whole body. One that announces more than the cap is refused before a byte of it is kept.
-pub async fn read<B: Body + Unpin>(body: B, limit: Duration, clock: &dyn Clock) -> Result<Zeroizing<Vec<u8>>, BodyError> {
+pub async fn read<B: Body + Unpin>(
+    body: B,
+    limit: Duration,
+    clock: &dyn Clock,
+) -> Result<Zeroizing<Vec<u8>>, BodyError> {
     if body.size_hint().lower() > BODY_CAP as u64 {
         return Err(BodyError::TooLarge);
     }

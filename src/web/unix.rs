@@ -25,7 +25,9 @@ const BACKLOG: u32 = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// A live daemon has it.
-    #[error("{0}: a running credd answers there; stop it first (`systemctl stop credd`), or set another `server.socket`")]
+    #[error(
+        "{0}: a running credd answers there; stop it first (`systemctl stop credd`), or set another `server.socket`"
+    )]
     Taken(PathBuf),
     /// Something stands there that is not a socket; it is left as it is.
     #[error("{0}: this is not a socket, so it is left alone; move it away, or set another `server.socket`")]
@@ -40,6 +42,8 @@ pub enum BindError {
     },
 }
 
+type Rebound = Box<dyn Fn(&Path) + Send>;
+
 /// A bound Unix socket. Dropping it removes the file, if it is still ours.
 pub struct UnixDoor {
     listener: UnixListener,
@@ -51,7 +55,7 @@ pub struct UnixDoor {
     _lock: File,
     clock: Arc<dyn Clock>,
     look: BoxFuture<'static, ()>,
-    rebound: Option<Box<dyn Fn(&Path) + Send>>,
+    rebound: Option<Rebound>,
     complained: bool,
 }
 
@@ -74,7 +78,9 @@ impl UnixDoor {
             Err(error) => return Err(system(error)),
             Ok(found) if !found.file_type().is_socket() => return Err(BindError::Foreign(path.to_owned())),
             Ok(_) => match UnixStream::connect(path).await {
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(system)?,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    fs::remove_file(path).map_err(system)?
+                }
                 // Whoever accepts, or is too busy to accept at once, lives.
                 _ => return Err(BindError::Taken(path.to_owned())),
             },
@@ -100,7 +106,9 @@ impl UnixDoor {
     fn look_after(&mut self) {
         match identity(&self.path) {
             Ok(file) if file == self.file => self.complained = false,
-            Ok(_) => self.complain("something else stands at the socket's path; remove it, and credd listens there again"),
+            Ok(_) => {
+                self.complain("something else stands at the socket's path; remove it, and credd listens there again")
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => match listen(&self.path, self.mode) {
                 Ok((listener, file)) => {
                     (self.listener, self.file) = (listener, file);

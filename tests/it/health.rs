@@ -199,12 +199,18 @@ async fn the_document_has_the_shape_of_the_draft() {
     assert_eq!(got.header("content-type"), Some("application/health+json"));
     assert!(!got.body.contains(CANARY), "{}", got.body);
     let body = got.json();
-    assert_eq!((&body["status"], &body["version"], &body["serviceId"]), (&"warn".into(), &"1".into(), &"credd@here".into()));
+    assert_eq!(
+        (&body["status"], &body["version"], &body["serviceId"]),
+        (&"warn".into(), &"1".into(), &"credd@here".into())
+    );
     assert_eq!(body["releaseId"], env!("CARGO_PKG_VERSION"));
     assert_eq!(body["notes"][0], "1 of 1 credentials needs attention");
     assert_eq!(body["output"], "bot: degraded (rate_limit_reached), 30 s left");
     let check = &body["checks"]["bot:ttl"][0];
-    assert_eq!((&check["componentId"], &check["observedValue"], &check["observedUnit"]), (&"bot".into(), &30.into(), &"s".into()));
+    assert_eq!(
+        (&check["componentId"], &check["observedValue"], &check["observedUnit"]),
+        (&"bot".into(), &30.into(), &"s".into())
+    );
     assert_eq!((&check["failure"]["subtype"], &check["status"]), (&"rate_limit_reached".into(), &"warn".into()));
     assert_eq!(check["links"]["self"], "/health/credentials/bot");
     health.set("bot", State::Fresh, Some(600), Criticality::Required);
@@ -265,7 +271,10 @@ async fn metrics_show_every_series_of_a_published_credential_and_none_of_a_remov
     assert_eq!((got.status, got.header("content-type")), (200, Some("text/plain; version=0.0.4; charset=utf-8")));
     let mut named = 0;
     for (name, help, labels) in Metrics::list() {
-        if labels.first() == Some(&"credential") && !name.ends_with("_failures_total") && name != "credd_rotations_total" {
+        if labels.first() == Some(&"credential")
+            && !name.ends_with("_failures_total")
+            && name != "credd_rotations_total"
+        {
             assert!(got.body.contains(&format!("\n{name}{{credential=\"bot\"")), "{name} ({help}) is missing");
             named += 1;
         }
@@ -320,7 +329,10 @@ async fn beyond_the_cap_a_credential_keeps_its_expiry_and_its_state() {
     let scrape = Scrape::new(metrics.clone());
     let text = async || String::from_utf8(scrape.text().await.to_vec()).unwrap();
     let now = text().await;
-    assert!(now.contains("credd_credential_info{credential=\"b\"") && !now.contains("credd_credential_info{credential=\"c\""));
+    assert!(
+        now.contains("credd_credential_info{credential=\"b\"")
+            && !now.contains("credd_credential_info{credential=\"c\"")
+    );
     assert!(now.contains("credd_credential_expiration_timestamp_seconds{credential=\"c\",part=\"access\"}"));
     assert!(now.contains("credd_credential_state{credential=\"c\",state=\"fresh\"} 1"));
     assert!(metrics.credd_metrics_series_dropped_total.get() > 0);
@@ -457,6 +469,24 @@ async fn the_operator_sees_everything_and_can_act() {
     assert_eq!(client.answer().await.json()["message"], "removed bot");
     client.send("PUT /v1/embedded/bot HTTP/1.1\r\nhost: x\r\ncontent-length: 4294967295\r\n\r\n").await;
     assert_eq!(client.answer().await.status, 413);
+}
+
+#[tokio::test]
+async fn nobody_but_the_operator_is_heard() {
+    let board = Board::without_socket();
+    board.put("bot", 3, 600);
+    let parts = admin::Parts {
+        subscriber: board.subscriber.clone(),
+        asks: board.asks.clone(),
+        house: Arc::new(Told::default()),
+        clock: board.clock.clone(),
+    };
+    let listener = Stranger(UnixListener::bind(&board.path).unwrap());
+    tokio::spawn(admin::serve(listener, parts, board.stop.clone()));
+    let mut client = board.connect().await;
+    for path in ["/v1/status", "/v1/credentials/bot", "/elsewhere"] {
+        assert_eq!(client.get(path).await.status, 403, "{path}");
+    }
 }
 
 /// A listener whose callers are somebody else.

@@ -91,6 +91,55 @@ async fn n083_unknown_and_forbidden_names_look_alike() {
     assert_eq!(seen.len(), 7, "each denial is told to the audit log");
 }
 
+/// A socket whose callers are somebody else.
+struct Costumed(tokio::net::UnixListener, u32, u32);
+
+impl web::Listener for Costumed {
+    type Io = tokio::net::UnixStream;
+
+    async fn accept(&mut self) -> std::io::Result<(Self::Io, web::Caller)> {
+        let (stream, _) = self.0.accept().await?;
+        Ok((stream, web::Caller::Local { uid: self.1, gid: self.2, pid: None }))
+    }
+}
+
+#[tokio::test]
+async fn n081_rules_decide_by_the_kernels_word_and_not_by_the_callers() {
+    let board = Board::without_socket();
+    let group = Reader { uid: None, gid: Some(500), name: None };
+    let both = Reader { uid: Some(7), gid: Some(500), name: None };
+    for (name, readers) in [("grouped", vec![group]), ("strict", vec![both]), ("default", vec![])] {
+        let mut edition = published(&board, name, 1, Some(600), State::Fresh);
+        edition.readers = readers.into();
+        board.publisher.set(edition);
+    }
+    let own_uid = rustix::process::geteuid().as_raw();
+    let table = [
+        (7, 500, [200, 200, 404]),
+        (8, 500, [200, 404, 404]),
+        (7, 501, [404, 404, 404]),
+        (own_uid, 501, [404, 404, 200]),
+    ];
+    for (at, (uid, gid, expected)) in table.into_iter().enumerate() {
+        let path = board.path.with_file_name(format!("{at}.sock"));
+        let listener = Costumed(tokio::net::UnixListener::bind(&path).unwrap(), uid, gid);
+        let parts = socket::Parts {
+            subscriber: board.subscriber.clone(),
+            asks: board.asks.clone(),
+            metrics: board.metrics.clone(),
+            clock: board.clock.clone(),
+            witness: Arc::new(|_| {}),
+        };
+        tokio::spawn(socket::serve(listener, parts, Limits::default(), board.stop.clone()));
+        let mut client = Client::connect(&path).await;
+        let claims = format!("x-uid: {own_uid}\r\nforwarded: for=root\r\n");
+        for (name, status) in ["grouped", "strict", "default"].into_iter().zip(expected) {
+            let got = client.get_with(&format!("/v1/tokens/{name}"), &claims).await;
+            assert_eq!(got.status, status, "uid {uid} gid {gid} {name}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_list_shows_what_the_caller_may_read_and_no_secret() {
     let board = Board::new().await;
@@ -205,16 +254,21 @@ async fn revoked_and_missing_credentials_are_refused_without_an_ask() {
 #[tokio::test]
 async fn min_ttl_has_a_short_token_renewed_and_serves_it_where_that_fails() {
     let mut board = Board::new().await;
-    board.put("bot", 1, 30);
+    board.put("bot", 1, 600);
+    board.clock.advance(Duration::from_secs(500));
     let mut client = board.connect().await;
-    assert_eq!(client.get("/v1/tokens/bot?min_ttl=30s").await.json()["generation"], 1);
+    assert_eq!(client.get("/v1/tokens/bot?min_ttl=100s").await.json()["generation"], 1);
     client.send("GET /v1/tokens/bot?min_ttl=120 HTTP/1.1\r\nhost: x\r\n\r\n").await;
     let Ask::Wanted { min_ttl, answer: to, actor, .. } = board.ask().await else { panic!("another ask") };
     assert_eq!((min_ttl, actor), (Duration::from_secs(120), format!("uid {}", rustix::process::geteuid().as_raw())));
     board.put("bot", 2, 600);
     to.send(answer(2, true)).unwrap();
     assert_eq!(client.answer().await.json()["generation"], 2);
+    // Nobody makes every read a refresh by asking for more than a new token has.
+    assert_eq!(client.get("/v1/tokens/bot?min_ttl=24h").await.json()["generation"], 2);
+    assert!(board.asked.try_recv().is_err());
     // Refused upstream: a token that still works is better than none.
+    board.clock.advance(Duration::from_secs(500));
     client.send("GET /v1/tokens/bot?min_ttl=1h HTTP/1.1\r\nhost: x\r\n\r\n").await;
     let Ask::Wanted { answer: to, .. } = board.ask().await else { panic!("another ask") };
     to.send(answer(2, false)).unwrap();
@@ -560,7 +614,9 @@ async fn fm56_large_bodies_are_refused_at_the_head() {
     }
     assert_eq!(client.answer().await.status, 413);
     let mut client = board.connect().await;
-    client.babble(format!("GET /v1/credentials HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(40_000)).as_bytes()).await;
+    client
+        .babble(format!("GET /v1/credentials HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(40_000)).as_bytes())
+        .await;
     assert_eq!(client.answer().await.status, 431);
     let mut client = board.connect().await;
     client.send("BABBLE\r\n\r\n").await;

@@ -248,7 +248,8 @@ async fn metrics(State(parts): Parted) -> Response {
 }
 
 async fn no_such_path(State(parts): Parted) -> Response {
-    let detail = "the paths are /livez, /readyz, /health, /health/credentials/{name}, /health/consumers/{name}, /metrics";
+    let detail =
+        "the paths are /livez, /readyz, /health, /health/credentials/{name}, /health/consumers/{name}, /metrics";
     problem(&Problem::plain(StatusCode::NOT_FOUND, detail), &parts)
 }
 

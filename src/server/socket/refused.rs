@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{Desk, Response, answer};
 use crate::{
-    credential::{Generation, Reply, Secret},
+    credential::{Generation, Reply},
     publish::{Answer, Ask, Edition, Peer},
     web::{self, AuthFailure, Problem},
 };
@@ -30,7 +30,7 @@ struct Refusal {
     headers: Headers,
     /// Its body as text, or as the JSON that it was.
     #[serde(default, deserialize_with = "as_text")]
-    body: Option<Secret>,
+    body: Option<Zeroizing<String>>,
 }
 
 #[derive(Deserialize)]
@@ -59,11 +59,11 @@ impl fmt::Debug for Refusal {
     }
 }
 
-fn as_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+fn as_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Zeroizing<String>>, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
         Value::Null => None,
-        Value::String(text) => Some(Secret::new(text)),
-        json => Some(Secret::new(json.to_string())),
+        Value::String(text) => Some(text.into()),
+        json => Some(json.to_string().into()),
     })
 }
 
@@ -100,7 +100,7 @@ impl Refusal {
                 .collect(),
         };
         let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        Reply::new(self.status, pairs, self.body.map_or_else(Vec::new, |body| body.expose().as_bytes().to_vec()))
+        Reply::new(self.status, pairs, self.body.map_or_else(Vec::new, |body| body.as_bytes().to_vec()))
     }
 }
 
@@ -122,10 +122,12 @@ impl Desk {
         };
         let (id, used) = (edition.view.name.clone(), refusal.generation);
         if used > edition.view.generation {
-            return self.bad_request(&format!("{id} has no generation {used} yet; it is at {}", edition.view.generation));
+            return self
+                .bad_request(&format!("{id} has no generation {used} yet; it is at {}", edition.view.generation));
         }
         let (answer, answered) = oneshot::channel();
-        let ask = Ask::Refused { id, generation: used, reply: refusal.reply(), actor: format!("uid {}", peer.uid), answer };
+        let ask =
+            Ask::Refused { id, generation: used, reply: refusal.reply(), actor: format!("uid {}", peer.uid), answer };
         let judged = async {
             self.parts.asks.put(ask).await.ok()?;
             answered.await.ok()
@@ -197,7 +199,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_without_repeating_it() {
-        for bad in [r#"{"generation":"canary","status":401}"#, r#"{"generation":1,"status":"canary"}"#, "canary", "{}"] {
+        for bad in [r#"{"generation":"canary","status":401}"#, r#"{"generation":1,"status":"canary"}"#, "canary", "{}"]
+        {
             assert!(!Refusal::parse(bad.as_bytes()).unwrap_err().contains("canary"));
         }
         assert!(Refusal::parse(br#"{"generation":1,"status":42}"#).is_err());
