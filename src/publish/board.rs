@@ -20,13 +20,14 @@ use crate::{
 /// Adding a credential copies one stripe, not the whole board.
 const STRIPES: usize = 256;
 
+type Observer = Box<dyn Fn(Change<'_>) + Send + Sync>;
 type Names = HashMap<CredentialId, Arc<Slot>>;
 
 struct Board {
     stripes: Vec<Stripe>,
     hasher: RandomState,
     clock: Arc<dyn Clock>,
-    observer: OnceLock<Box<dyn Fn(Change<'_>) + Send + Sync>>,
+    observer: OnceLock<Observer>,
 }
 
 #[derive(Default)]
@@ -235,5 +236,152 @@ impl fmt::Debug for Publisher {
 impl fmt::Debug for Subscriber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Subscriber")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use futures_util::{FutureExt, future::BoxFuture};
+    use jiff::{SignedDuration, Timestamp};
+
+    use super::*;
+    use crate::{
+        credential::{ExpirySource, Generation, Kind, Secret},
+        lifecycle::State,
+        publish::{Criticality, Token},
+    };
+
+    #[derive(Debug)]
+    struct Still(Mutex<Now>);
+
+    impl Clock for Still {
+        fn now(&self) -> Now {
+            *self.0.lock().unwrap()
+        }
+        fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
+            std::future::pending().boxed()
+        }
+    }
+
+    fn still() -> Arc<Still> {
+        let wall = Timestamp::from_second(1_800_000_000).unwrap();
+        Arc::new(Still(Mutex::new(Now { wall, boot: Duration::from_secs(50) })))
+    }
+
+    fn published(name: &str, generation: i64, expires_at: Option<Timestamp>) -> Published {
+        let generation = Generation(generation);
+        let view = View {
+            name: CredentialId::new(name).unwrap(),
+            kind: Kind::RefreshToken,
+            provider: String::new(),
+            store: String::new(),
+            criticality: Criticality::Required,
+            state: State::Fresh,
+            since: Timestamp::UNIX_EPOCH,
+            generation,
+            issued_at: None,
+            expires_at,
+            expiry_source: ExpirySource::Response,
+            refresh_expires_at: None,
+            refresh_at: None,
+            probe_at: None,
+            last_probe_at: None,
+            last_success_at: None,
+            last_rotation_at: None,
+            ttl_warn_seconds: None,
+            ttl_fail_seconds: None,
+            problem: None,
+            flags: vec![],
+        };
+        let access_token = Secret::new("quote\" and \\ and \u{e9}");
+        let token =
+            Token { access_token, token_type: "Bearer".into(), expires_at, scope: None, generation, unsaved: false };
+        Published { view, token: Some(token), readers: Arc::from([]) }
+    }
+
+    #[test]
+    fn a_follower_sees_what_is_then_the_newest_then_the_removal() {
+        let (publisher, subscriber) = channel(still());
+        assert!(subscriber.watch("bot").is_none());
+        publisher.set(published("bot", 1, None));
+        let mut watch = subscriber.watch("bot").unwrap();
+        let generation = |watch: &mut Watch| match watch.next().now_or_never() {
+            Some(Some(Seen::Edition(edition))) => Some(edition.view.generation.0),
+            _ => None,
+        };
+        assert_eq!(generation(&mut watch), Some(1));
+        assert_eq!(generation(&mut watch), None, "nothing new");
+        publisher.set(published("bot", 1, None));
+        assert_eq!(generation(&mut watch), None, "the same again is no news");
+        (2..=5).for_each(|generation| publisher.set(published("bot", generation, None)));
+        assert_eq!(generation(&mut watch), Some(5), "the newest only");
+        publisher.remove(&CredentialId::new("bot").unwrap());
+        assert!(matches!(watch.next().now_or_never(), Some(Some(Seen::Removed))));
+        assert!(matches!(watch.next().now_or_never(), Some(None)));
+        assert!(subscriber.get("bot").is_none());
+    }
+
+    #[test]
+    fn many_names_stand_in_order_and_the_observer_hears_each_change() {
+        let (publisher, subscriber) = channel(still());
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let notes = heard.clone();
+        publisher.observe(move |change| {
+            let note = match change {
+                Change::Set { before, after } => (after.generation.0, before.map(|view| view.generation.0)),
+                Change::Removed(view) => (-view.generation.0, None),
+            };
+            notes.lock().unwrap().push(note);
+        });
+        for number in (0..1000).rev() {
+            publisher.set(published(&format!("n{number:03}"), 1, None));
+        }
+        let names: Vec<String> = subscriber.list().iter().map(|view| view.name.to_string()).collect();
+        assert!(names.len() == 1000 && names.is_sorted());
+        heard.lock().unwrap().clear();
+        publisher.set(published("n500", 2, None));
+        publisher.remove(&CredentialId::new("n500").unwrap());
+        publisher.remove(&CredentialId::new("n500").unwrap());
+        assert_eq!(*heard.lock().unwrap(), [(2, Some(1)), (-2, None)]);
+    }
+
+    #[test]
+    fn the_ready_bytes_are_json_whatever_the_token_holds() {
+        let (publisher, subscriber) = channel(still());
+        publisher.set(published("bot", 7, None));
+        let slot = subscriber.get("bot").unwrap();
+        let edition = slot.current();
+        let ready = edition.token(subscriber.now()).unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&ready.body).unwrap();
+        assert_eq!(body["access_token"], "quote\" and \\ and \u{e9}");
+        assert!(body["expires_at"].is_null() && body.get("unsaved").is_none());
+        assert!(!format!("{edition:?}").contains("quote"));
+    }
+
+    #[test]
+    fn fm66_neither_a_stepped_date_nor_publishing_again_revives_a_token() {
+        let clock = still();
+        let (publisher, subscriber) = channel(clock.clone());
+        let pass = |wall: i64, boot: u64| {
+            let mut now = clock.0.lock().unwrap();
+            now.wall += SignedDuration::from_secs(wall);
+            now.boot += Duration::from_secs(boot);
+        };
+        let end = clock.now().wall + SignedDuration::from_secs(60);
+        let lives = || subscriber.get("bot").unwrap().current().token(subscriber.now()).is_some();
+        publisher.set(published("bot", 1, Some(end)));
+        pass(59, 59);
+        assert!(lives());
+        pass(-3600, 2);
+        assert!(!lives(), "its time is over by the clock that nobody steps");
+        assert_eq!(subscriber.get("bot").unwrap().current().state(subscriber.now()), State::Expired);
+        publisher.set(published("bot", 1, Some(end)));
+        assert!(!lives(), "the same value brings no new time");
+        publisher.set(published("bot", 2, Some(end)));
+        assert!(lives(), "a new value does");
+        pass(7200, 0);
+        assert!(!lives(), "and ends by the date as well");
     }
 }

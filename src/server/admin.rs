@@ -84,10 +84,10 @@ pub async fn bind(path: &FilePath, clock: Arc<dyn Clock>) -> Result<UnixDoor, we
 }
 
 /// Serves the operator until `stop`.
-pub async fn serve(door: UnixDoor, parts: Parts, stop: CancellationToken) {
+pub async fn serve<L: web::Listener>(listener: L, parts: Parts, stop: CancellationToken) {
     let limits = web::Limits { idle: None, per_party: 64, ..web::Limits::default() };
     let clock = parts.clock.clone();
-    web::serve_router(door, router(parts), limits, clock, stop).await;
+    web::serve_router(listener, router(parts), limits, clock, stop).await;
 }
 
 fn router(parts: Parts) -> Router {

@@ -6,7 +6,12 @@ pub mod scrape;
 pub mod socket;
 mod unavailable;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    ffi::OsString,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -58,10 +63,55 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Where the readers' socket is, for the daemon and for its clients: `CREDD_SOCKET`, the settings, or the usual place.
+    pub fn socket_path(&self, env: impl Fn(&str) -> Option<OsString>) -> PathBuf {
+        let named = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        named("CREDD_SOCKET").or_else(|| self.socket.clone()).unwrap_or_else(|| match named("XDG_RUNTIME_DIR") {
+            Some(folder) if !rustix::process::geteuid().is_root() => folder.join("credd/credd.sock"),
+            _ => "/run/credd/credd.sock".into(),
+        })
+    }
+
+    /// The mode of the readers' socket; the error says what is allowed.
+    pub fn mode(&self) -> Result<u32, String> {
+        u32::from_str_radix(&self.socket_mode, 8).ok().filter(|mode| *mode <= 0o777).ok_or_else(|| {
+            format!("server.socket_mode {:?} must be a mode in octal digits, like \"0660\"", self.socket_mode)
+        })
+    }
+}
+
+/// The operator's socket, beside the readers'.
+pub fn admin_path(socket: &Path) -> PathBuf {
+    socket.with_file_name("admin.sock")
+}
+
 /// A length of time in a query: seconds as a number, or a duration (`30s`, `2m`).
-fn duration(name: &str, text: &str) -> Result<std::time::Duration, String> {
-    let seconds = text.parse::<u64>().ok().map(std::time::Duration::from_secs);
+fn duration(name: &str, text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<u64>().ok().map(Duration::from_secs);
     seconds
-        .or_else(|| std::time::Duration::try_from(text.parse::<jiff::SignedDuration>().ok()?).ok())
+        .or_else(|| Duration::try_from(text.parse::<jiff::SignedDuration>().ok()?).ok())
         .ok_or_else(|| format!("`{name}` must be seconds or a duration like 30s or 2m"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_socket_is_where_it_is_said_to_be() {
+        let settings = Settings { socket: Some("/srv/c.sock".into()), ..Settings::default() };
+        assert_eq!(settings.socket_path(|_| None), Path::new("/srv/c.sock"));
+        let said = |name: &str| (name == "CREDD_SOCKET").then(|| "/tmp/x.sock".into());
+        assert_eq!(settings.socket_path(said), Path::new("/tmp/x.sock"));
+        assert_eq!(admin_path(Path::new("/run/credd/credd.sock")), Path::new("/run/credd/admin.sock"));
+        assert_eq!(Settings::default().socket_path(|_| None), Path::new("/run/credd/credd.sock"));
+    }
+
+    #[test]
+    fn a_mode_is_octal() {
+        let mode = |text: &str| Settings { socket_mode: text.into(), ..Settings::default() }.mode();
+        assert_eq!((mode("0666"), mode("600")), (Ok(0o666), Ok(0o600)));
+        assert!(["", "rw", "0888", "1777777"].iter().all(|text| mode(text).is_err()));
+    }
 }

@@ -69,6 +69,11 @@ pub fn problem(view: &View, state: State, now: Timestamp) -> Problem {
     let since = failure.since.map_or(String::new(), |since| format!(" for {}", span(now.duration_since(since))));
     let detail = match (state, failure.subtype) {
         (State::Uninitialised, _) => format!("{name} is not loaded yet; `credd status` on the host says why"),
+        (State::Expired, "credential_revoked") => {
+            format!(
+                "{name} has ended and cannot be renewed by itself; an operator must put a new one into its home store"
+            )
+        }
         (_, "credential_revoked") => {
             format!("{name} has been revoked{since}; do not retry: an operator must authorise it again")
         }

@@ -94,14 +94,16 @@ impl<L: Listener> Accepting<L> {
                     }
                     return taken;
                 }
-                Err(error) if is_shortage(&error) => self.shed(&error).await,
-                // The peer hung up between its connect and our accept, or the like: its loss alone.
-                Err(error) => tracing::debug!(%error, "a connection was gone before it was accepted"),
+                // The peer hung up between its connect and our accept: its loss alone.
+                Err(error) if is_passing(&error) => {
+                    tracing::debug!(%error, "a connection was gone before it was accepted")
+                }
+                Err(error) => self.shed(&error).await,
             }
         }
     }
 
-    /// No descriptor is left: give up the reserve for as long as it takes to turn one caller away, then pause.
+    /// No descriptor is left, or the like: give up the reserve for as long as it takes to turn one caller away, then pause.
     async fn shed(&mut self, error: &io::Error) {
         if self.hungry.is_multiple_of(100) {
             tracing::error!(%error, "no more connections can be accepted; raise LimitNOFILE or close idle readers");
@@ -126,9 +128,8 @@ fn spare() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
-/// EMFILE, ENFILE, ENOBUFS, ENOMEM: it passes, when others close theirs.
-fn is_shortage(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    error.raw_os_error().is_some_and(|code| shortages.iter().any(|errno| errno.raw_os_error() == code))
+/// An error of one connection: the next may be fine at once.
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, InvalidInput, NotConnected};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | InvalidInput | NotConnected)
 }

@@ -32,6 +32,9 @@ pub enum BindError {
     /// Something stands there that is not a socket; it is left as it is.
     #[error("{0}: this is not a socket, so it is left alone; move it away, or set another `server.socket`")]
     Foreign(PathBuf),
+    /// The kernel keeps 107 bytes of a socket's path.
+    #[error("{0}: the path of a socket may have 107 bytes; set a shorter `server.socket`")]
+    TooLong(PathBuf),
     /// The system refuses.
     #[error("{path}: cannot listen there ({error}); check the folder's owner and mode, or set another `server.socket`")]
     System {
@@ -41,6 +44,8 @@ pub enum BindError {
         error: io::Error,
     },
 }
+
+type Rebound = Box<dyn Fn(&Path) + Send>;
 
 /// A bound Unix socket. Dropping it removes the file, if it is still ours.
 pub struct UnixDoor {
@@ -53,7 +58,7 @@ pub struct UnixDoor {
     _lock: File,
     clock: Arc<dyn Clock>,
     look: BoxFuture<'static, ()>,
-    rebound: Option<Box<dyn Fn(&Path) + Send>>,
+    rebound: Option<Rebound>,
     complained: bool,
 }
 
@@ -61,6 +66,9 @@ impl UnixDoor {
     /// Binds a path. A stale socket file is replaced; a live daemon's or a file of another sort is refused.
     pub async fn bind(path: &Path, mode: u32, clock: Arc<dyn Clock>) -> Result<Self, BindError> {
         let system = |error| BindError::System { path: path.to_owned(), error };
+        if path.as_os_str().len() > 107 {
+            return Err(BindError::TooLong(path.to_owned()));
+        }
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(system)?;
         }
@@ -80,7 +88,11 @@ impl UnixDoor {
                     fs::remove_file(path).map_err(system)?
                 }
                 // Whoever accepts, or is too busy to accept at once, lives.
-                _ => return Err(BindError::Taken(path.to_owned())),
+                Ok(_) => return Err(BindError::Taken(path.to_owned())),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(BindError::Taken(path.to_owned()));
+                }
+                Err(error) => return Err(system(error)),
             },
         }
         let (listener, file) = listen(path, mode).map_err(system)?;

@@ -328,7 +328,8 @@ impl Client {
     pub async fn event(&mut self) -> Option<(String, String, serde_json::Value)> {
         while self.ready_blocks.is_empty() {
             let chunk = soon(self.chunk()).await?;
-            self.ready_blocks.extend(chunk.split_terminator("\n\n").map(str::to_owned).filter(|block| !block.starts_with(':')));
+            self.ready_blocks
+                .extend(chunk.split_terminator("\n\n").map(str::to_owned).filter(|block| !block.starts_with(':')));
         }
         let block = self.ready_blocks.remove(0);
         let field = |name: &str| {

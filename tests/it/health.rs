@@ -11,20 +11,18 @@ use std::{
 
 use credd::{
     clock::Clock,
-    credential::{CredentialId, Failure, Generation, Reference, Resolve, Secret, Verdict},
+    credential::{CredentialId, Failure, Generation, Reference, Resolve, Secret},
     lifecycle::State,
     metrics::Metrics,
-    publish::{Answer, Ask, Criticality, Problem, Reader},
+    publish::{Criticality, Problem, Reader},
     server::{
-        FailOn,
-        admin::{self, AuditQuery, House},
-        health,
+        FailOn, health,
         scrape::{Exporter, Scrape},
     },
     web::{self, Caller, Listener, Pulse, Readiness},
 };
 use futures_util::{FutureExt, future::BoxFuture};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
@@ -66,7 +64,7 @@ impl Health {
 
     async fn start(elsewhere: bool) -> Self {
         let board = Board::without_socket();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = health::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (readiness, pulse) = (Readiness::default(), Pulse::new(board.clock.clone()));
         let parts = health::Parts {
@@ -199,12 +197,18 @@ async fn the_document_has_the_shape_of_the_draft() {
     assert_eq!(got.header("content-type"), Some("application/health+json"));
     assert!(!got.body.contains(CANARY), "{}", got.body);
     let body = got.json();
-    assert_eq!((&body["status"], &body["version"], &body["serviceId"]), (&"warn".into(), &"1".into(), &"credd@here".into()));
+    assert_eq!(
+        (&body["status"], &body["version"], &body["serviceId"]),
+        (&"warn".into(), &"1".into(), &"credd@here".into())
+    );
     assert_eq!(body["releaseId"], env!("CARGO_PKG_VERSION"));
     assert_eq!(body["notes"][0], "1 of 1 credentials needs attention");
     assert_eq!(body["output"], "bot: degraded (rate_limit_reached), 30 s left");
     let check = &body["checks"]["bot:ttl"][0];
-    assert_eq!((&check["componentId"], &check["observedValue"], &check["observedUnit"]), (&"bot".into(), &30.into(), &"s".into()));
+    assert_eq!(
+        (&check["componentId"], &check["observedValue"], &check["observedUnit"]),
+        (&"bot".into(), &30.into(), &"s".into())
+    );
     assert_eq!((&check["failure"]["subtype"], &check["status"]), (&"rate_limit_reached".into(), &"warn".into()));
     assert_eq!(check["links"]["self"], "/health/credentials/bot");
     health.set("bot", State::Fresh, Some(600), Criticality::Required);
@@ -265,7 +269,10 @@ async fn metrics_show_every_series_of_a_published_credential_and_none_of_a_remov
     assert_eq!((got.status, got.header("content-type")), (200, Some("text/plain; version=0.0.4; charset=utf-8")));
     let mut named = 0;
     for (name, help, labels) in Metrics::list() {
-        if labels.first() == Some(&"credential") && !name.ends_with("_failures_total") && name != "credd_rotations_total" {
+        if labels.first() == Some(&"credential")
+            && !name.ends_with("_failures_total")
+            && name != "credd_rotations_total"
+        {
             assert!(got.body.contains(&format!("\n{name}{{credential=\"bot\"")), "{name} ({help}) is missing");
             named += 1;
         }
@@ -320,7 +327,10 @@ async fn beyond_the_cap_a_credential_keeps_its_expiry_and_its_state() {
     let scrape = Scrape::new(metrics.clone());
     let text = async || String::from_utf8(scrape.text().await.to_vec()).unwrap();
     let now = text().await;
-    assert!(now.contains("credd_credential_info{credential=\"b\"") && !now.contains("credd_credential_info{credential=\"c\""));
+    assert!(
+        now.contains("credd_credential_info{credential=\"b\"")
+            && !now.contains("credd_credential_info{credential=\"c\"")
+    );
     assert!(now.contains("credd_credential_expiration_timestamp_seconds{credential=\"c\",part=\"access\"}"));
     assert!(now.contains("credd_credential_state{credential=\"c\",state=\"fresh\"} 1"));
     assert!(metrics.credd_metrics_series_dropped_total.get() > 0);
@@ -375,98 +385,4 @@ async fn fm57_a_lack_of_descriptors_is_waited_out_without_spinning() {
     let got = clock.until(client.answer()).await;
     assert_eq!(got.body, "here");
     assert!(clock.now().boot - start <= Duration::from_secs(30));
-}
-
-/// A house that writes down what it is told.
-#[derive(Default)]
-struct Told(std::sync::Mutex<Vec<String>>);
-
-impl Told {
-    fn note(&self, words: String) -> Result<String, String> {
-        self.0.lock().unwrap().push(words.clone());
-        if words.contains("broken") { Err(words) } else { Ok(words) }
-    }
-}
-
-impl House for Told {
-    fn about(&self) -> BoxFuture<'_, Value> {
-        async { json!({ "version": "x" }) }.boxed()
-    }
-    fn audit(&self, wanted: AuditQuery) -> BoxFuture<'_, Result<Vec<Value>, String>> {
-        async move { self.note(format!("{wanted:?}")).map(|words| vec![words.into()]) }.boxed()
-    }
-    fn reload(&self) -> BoxFuture<'_, Result<String, String>> {
-        async { self.note("broken settings".into()) }.boxed()
-    }
-    fn embedded(&self) -> BoxFuture<'_, Result<Vec<Value>, String>> {
-        async { Ok(vec!["bot".into()]) }.boxed()
-    }
-    fn put(&self, name: CredentialId, document: Secret) -> BoxFuture<'_, Result<String, String>> {
-        async move { self.note(format!("put {name} {}", document.len())) }.boxed()
-    }
-    fn remove(&self, name: CredentialId) -> BoxFuture<'_, Result<String, String>> {
-        async move { self.note(format!("removed {name}")) }.boxed()
-    }
-}
-
-#[tokio::test]
-async fn the_operator_sees_everything_and_can_act() {
-    let mut board = Board::without_socket();
-    board.put("bot", 3, 600);
-    let door = admin::bind(&board.path, board.clock.clone()).await.unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&board.path).unwrap().permissions());
-    assert_eq!(mode & 0o777, 0o600);
-    let parts = admin::Parts {
-        subscriber: board.subscriber.clone(),
-        asks: board.asks.clone(),
-        house: Arc::new(Told::default()),
-        clock: board.clock.clone(),
-    };
-    tokio::spawn(admin::serve(door, parts, board.stop.clone()));
-    let mut client = board.connect().await;
-    let got = client.get("/v1/status").await;
-    let status = got.json();
-    assert_eq!((&status["daemon"]["version"], &status["credentials"][0]["name"]), (&"x".into(), &"bot".into()));
-    assert_eq!(got.header("cache-control"), Some("no-store"));
-    assert!(!got.body.contains(CANARY));
-    assert_eq!(client.get("/v1/credentials/bot").await.json()["readers"], json!([]));
-    assert_eq!(client.get("/v1/credentials/absent").await.status, 404);
-
-    client.send("POST /v1/credentials/bot/refresh HTTP/1.1\r\nhost: x\r\n\r\n").await;
-    let Ask::Refresh { id, answer, .. } = board.ask().await else { panic!("another ask") };
-    assert_eq!(id.as_str(), "bot");
-    let done = Answer { done: true, generation: Generation(4), verdict: None, message: "refreshed".into() };
-    answer.send(done.clone()).unwrap();
-    let got = client.answer().await;
-    assert_eq!((got.status, &got.json()["generation"]), (200, &4.into()));
-    client.send("POST /v1/credentials/bot/probe HTTP/1.1\r\nhost: x\r\n\r\n").await;
-    let Ask::Probe { answer, .. } = board.ask().await else { panic!("another ask") };
-    let verdict = Some(Verdict::of(Failure::CredentialRevoked, ""));
-    answer.send(Answer { done: false, verdict, ..done }).unwrap();
-    let got = client.answer().await;
-    assert_eq!((got.status, &got.json()["failure"]["subtype"]), (409, &"credential_revoked".into()));
-    assert_eq!(client.post("/v1/credentials/bot/polish", "").await.status, 404);
-
-    let entries = client.get("/v1/audit?credential=bot&limit=5").await.json();
-    assert!(entries["entries"][0].as_str().unwrap().contains("limit: Some(5)"), "{entries}");
-    assert_eq!(client.post("/v1/reload", "").await.status, 422);
-    assert_eq!(client.get("/v1/embedded").await.json()["entries"][0], "bot");
-    client.send("PUT /v1/embedded/bot HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc").await;
-    assert_eq!(client.answer().await.json()["message"], "put bot 3");
-    client.send("DELETE /v1/embedded/bot HTTP/1.1\r\nhost: x\r\n\r\n").await;
-    assert_eq!(client.answer().await.json()["message"], "removed bot");
-    client.send("PUT /v1/embedded/bot HTTP/1.1\r\nhost: x\r\ncontent-length: 4294967295\r\n\r\n").await;
-    assert_eq!(client.answer().await.status, 413);
-}
-
-/// A listener whose callers are somebody else.
-struct Stranger(UnixListener);
-
-impl Listener for Stranger {
-    type Io = UnixStream;
-
-    async fn accept(&mut self) -> io::Result<(UnixStream, Caller)> {
-        let (stream, _) = self.0.accept().await?;
-        Ok((stream, Caller::Local { uid: 4_000_000, gid: 4_000_000, pid: None }))
-    }
 }

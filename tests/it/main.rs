@@ -1,5 +1,6 @@
 //! One integration-test binary: every file beside this is a module of it.
 
+mod admin;
 mod board;
 mod catalogue;
 mod components;

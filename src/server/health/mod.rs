@@ -8,7 +8,7 @@ mod probes;
 
 pub use judge::{Check, Document, Status, Terms, judge, judge_one};
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
@@ -18,6 +18,7 @@ use axum::{
     response::Response,
     routing::get,
 };
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use url::form_urlencoded;
 
@@ -50,6 +51,13 @@ pub struct Parts {
     pub resolve: Arc<dyn Resolve>,
     /// Names this daemon (`credd@host-a`).
     pub service_id: String,
+}
+
+/// Binds the listener of health and metrics. The error is a sentence for the operator.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| {
+        format!("{address}: cannot listen there ({error}); see who does (`ss -ltnp`), or set another `server.health`")
+    })
 }
 
 /// Serves health and metrics until `stop`.

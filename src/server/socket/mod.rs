@@ -118,7 +118,7 @@ pub async fn bind(
 }
 
 /// Serves until `stop`, then drains: watches and waits end at once, answers under way are completed.
-pub async fn serve(door: UnixDoor, parts: Parts, limits: Limits, stop: CancellationToken) {
+pub async fn serve<L: web::Listener>(listener: L, parts: Parts, limits: Limits, stop: CancellationToken) {
     let clock = parts.clock.clone();
     let own_uid = rustix::process::geteuid().as_raw();
     let desk = Arc::new(Desk { parts, limits, own_uid, wanted: wanted::Wanted::default(), stop: stop.clone() });
@@ -130,7 +130,7 @@ pub async fn serve(door: UnixDoor, parts: Parts, limits: Limits, stop: Cancellat
         };
         Counter { desk: desk.clone(), peer }
     };
-    web::serve(door, service, limits.web, clock, stop).await;
+    web::serve(listener, service, limits.web, clock, stop).await;
 }
 
 /// What all connections share.

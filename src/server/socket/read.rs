@@ -10,7 +10,7 @@ use super::{Desk, INTERFACE, Response, answer};
 use crate::{
     clock::Now,
     lifecycle::State,
-    publish::{Edition, Peer, Ready, Slot},
+    publish::{Edition, Peer, Ready, Slot, View},
     server::unavailable,
 };
 
@@ -47,7 +47,8 @@ impl Desk {
         if let Some(wait) = wishes.wait {
             self.wait_for_news(&slot, request.headers(), wait.min(self.limits.poll)).await;
         }
-        self.make_usable(&slot, wishes.min_ttl, peer).await;
+        let need = wishes.min_ttl.min(most(&slot.current().view));
+        self.make_usable(&slot, need, peer).await;
         // Whatever happened meanwhile: the answer is what is published now, to whom it is granted now.
         let (now, edition) = (self.parts.clock.now(), Arc::clone(&slot.current()));
         let Some(reader) = edition.grants(peer, self.own_uid).filter(|_| !slot.is_removed()) else {
@@ -139,6 +140,13 @@ fn has(headers: &HeaderMap, ready: &Ready) -> bool {
             tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == ready.etag.as_bytes()
         })
     })
+}
+
+/// The most time left that a reader can ask for: half of the token's own life. Who always wants more than a new token
+/// has would make every read a refresh.
+fn most(view: &View) -> Duration {
+    let life = view.issued_at.zip(view.expires_at).map(|(from, to)| to.duration_since(from));
+    life.and_then(|life| Duration::try_from(life).ok()).map_or(Duration::MAX, |life| life / 2)
 }
 
 fn wishes(query: &str) -> Result<Wishes, String> {

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{Desk, Response, answer};
 use crate::{
-    credential::{Generation, Reply, Secret},
+    credential::{Generation, Reply},
     publish::{Answer, Ask, Edition, Peer},
     web::{self, AuthFailure, Problem},
 };
@@ -30,7 +30,7 @@ struct Refusal {
     headers: Headers,
     /// Its body as text, or as the JSON that it was.
     #[serde(default, deserialize_with = "as_text")]
-    body: Option<Secret>,
+    body: Option<Zeroizing<String>>,
 }
 
 #[derive(Deserialize)]
@@ -59,11 +59,11 @@ impl fmt::Debug for Refusal {
     }
 }
 
-fn as_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+fn as_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Zeroizing<String>>, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
         Value::Null => None,
-        Value::String(text) => Some(Secret::new(text)),
-        json => Some(Secret::new(json.to_string())),
+        Value::String(text) => Some(text.into()),
+        json => Some(json.to_string().into()),
     })
 }
 
@@ -100,7 +100,7 @@ impl Refusal {
                 .collect(),
         };
         let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        Reply::new(self.status, pairs, self.body.map_or_else(Vec::new, |body| body.expose().as_bytes().to_vec()))
+        Reply::new(self.status, pairs, self.body.map_or_else(Vec::new, |body| body.as_bytes().to_vec()))
     }
 }
 

@@ -104,9 +104,8 @@ impl Wanted {
         if let Some(answer) = &answer {
             // The answer may overtake the publication that it speaks of; a reader who came in between would ask again.
             let mut news = slot.watch();
-            let published = async {
-                while slot.current().view.generation < answer.generation && news.next().await.is_some() {}
-            };
+            let published =
+                async { while slot.current().view.generation < answer.generation && news.next().await.is_some() {} };
             tokio::select! { () = published => {}, () = parts.clock.sleep(OVERTAKEN) => {} }
         }
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
