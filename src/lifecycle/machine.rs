@@ -6,7 +6,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{plan::Policy, state::State};
+use super::{
+    effect::{Effect, Incident, Trigger},
+    event::Event,
+    lost::Loss,
+    plan::Policy,
+    state::State,
+};
 use crate::{
     clock::Now,
     credential::{ExpirySource, Failure, Generation, Verdict},
@@ -19,6 +25,12 @@ pub struct Lifecycle {
     pub generation: Generation,
     pub(super) standing: Standing,
     pub(super) flight: Flight,
+    /// When the request of the flight went out.
+    pub(super) sent_at: Option<Timestamp>,
+    /// New material came while a flight was out: a refusal of the old grant says nothing of the new one.
+    pub(super) superseded: bool,
+    /// What was lost and is still unanswered.
+    pub(super) lost: Option<Loss>,
     pub(super) held: bool,
     /// Of the current value, once there is one that can be served.
     pub(super) validity: Option<Validity>,
@@ -177,223 +189,8 @@ pub struct Probes {
     pub out: bool,
     /// A refresh was made because the API refused the value; its successor is on trial until then.
     pub on_trial_until: Option<Timestamp>,
-}
-
-/// What can happen. Spurious events are harmless: they change nothing.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// New material came from the home store and is durable.
-    Loaded(Loaded),
-    /// The home store was asked for a newer value and has none.
-    Unchanged,
-    /// Time passed.
-    Tick,
-    /// A beat of the policy's cron expression: plan a probe, this long from now.
-    Beat(Duration),
-    /// The intent is durable.
-    Prepared(Uuid),
-    /// The sending is durable; the call is certainly dead at that time.
-    Sent(Timestamp),
-    /// The flight ended before anything was sent, for a reason of ours. Tried again at that time.
-    Aborted {
-        /// Why.
-        verdict: Verdict,
-        /// When to try again, if not by back-off.
-        retry_at: Option<Timestamp>,
-    },
-    /// The reply is durable.
-    Received,
-    /// A new value is durable.
-    Promoted(Promoted),
-    /// The refresh brought no value.
-    Failed {
-        /// What it means.
-        verdict: Verdict,
-        /// Whether the provider may have rotated.
-        commit: Commit,
-    },
-    /// A probe ended.
-    Probed {
-        /// When it was sent: a refusal of a value that was replaced meanwhile says nothing.
-        generation: Generation,
-        /// What it showed.
-        outcome: Probed,
-    },
-    /// A reader's call was refused while it used that generation.
-    Refused {
-        /// Which.
-        generation: Generation,
-        /// What the reply means.
-        verdict: Verdict,
-    },
-    /// A reader needs a token with that much time left.
-    Wanted(Duration),
-    /// An operator wants a refresh.
-    RefreshNow,
-    /// An operator, or a hint from outside, wants a probe.
-    ProbeNow,
-    /// An operator's hold.
-    Hold,
-    /// Its end; a revoked credential is tried once more.
-    Release,
-    /// The daemon started and found this flight in the ledger.
-    Found(Found),
-}
-
-/// Facts of material that came from a home store.
-#[derive(Clone, Debug)]
-pub struct Loaded {
-    /// What the ledger now holds.
-    pub generation: Generation,
-    /// Whether it holds something that can be served as it is.
-    pub has_token: bool,
-    /// When that ends, if known.
-    pub expires_at: Option<Timestamp>,
-    /// How that is known.
-    pub source: ExpirySource,
-    /// When the refresh token ends, if known.
-    pub refresh_expires_at: Option<Timestamp>,
-}
-
-/// Facts of a value that a refresh brought.
-#[derive(Clone, Debug)]
-pub struct Promoted {
-    /// What the ledger now holds.
-    pub generation: Generation,
-    /// When the request was sent: its life counts from there.
-    pub sent_at: Now,
-    /// How long it lives, if the reply says.
-    pub life: Option<Duration>,
-    /// How that is known.
-    pub source: ExpirySource,
-    /// When the refresh token ends, if known.
-    pub refresh_expires_at: Option<Timestamp>,
-    /// The lifetime was malformed.
-    pub repaired: bool,
-}
-
-/// Could the provider have rotated? (FAULTS §3)
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Commit {
-    /// Nothing reached it.
-    NotSent,
-    /// It refused.
-    NotCommitted,
-    /// A 5xx: it probably did not.
-    Doubtful,
-    /// Nobody can say.
-    Ambiguous,
-}
-
-/// What a probe showed.
-#[derive(Clone, Debug)]
-pub enum Probed {
-    /// The credential works; the reply may tell when it ends.
-    Works(Option<(Timestamp, ExpirySource)>),
-    /// The API said no, or there was no answer.
-    No(Verdict),
-}
-
-/// How far a flight found in the ledger had come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// The intent alone.
-    Prepared,
-    /// Perhaps sent, at that time, and certainly dead at the other.
-    Sent {
-        /// When the intent was written.
-        prepared_at: Timestamp,
-        /// When the call is certainly dead: now, if it was ours and this boot's.
-        dead_at: Timestamp,
-    },
-    /// The reply is durable: it is promoted without asking anybody.
-    Received {
-        /// Its name.
-        attempt: Uuid,
-    },
-    /// None: whatever was in the air was closed.
-    Nothing,
-}
-
-/// Why something is done; a word of logs and the audit trail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Trigger {
-    /// Its planned time came.
-    Schedule,
-    /// A reader needs it.
-    Reader,
-    /// A reader's call was refused.
-    Refusal,
-    /// Something outside gave a hint.
-    Hint,
-    /// The home store changed.
-    StoreChange,
-    /// An operator asked.
-    Operator,
-    /// A flight found in the ledger.
-    Recovery,
-}
-
-impl Trigger {
-    /// The word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Schedule => "schedule",
-            Self::Reader => "reader",
-            Self::Refusal => "refusal",
-            Self::Hint => "hint",
-            Self::StoreChange => "store_change",
-            Self::Operator => "operator",
-            Self::Recovery => "recovery",
-        }
-    }
-}
-
-/// What is to be done. The shard's task carries it out and reports back with an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Take off: preflight, intent, send. Reports `Prepared`, `Sent`, then `Received` or `Failed`, or `Aborted`.
-    Prepare(Trigger),
-    /// Send a probe. Reports `Probed`.
-    Probe(Trigger),
-    /// Ask the home store for a newer value. Reports `Loaded`, or `Unchanged`.
-    Reload,
-    /// What is published changed: state, generation, or whether the value may be served.
-    Publish,
-    /// An incident begins.
-    Raise(Incident),
-    /// It ends.
-    Clear(Incident),
-}
-
-/// What on-call is told about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Incident {
-    /// The grant or key is dead.
-    CredentialRevoked,
-    /// A request was lost and the provider may have rotated.
-    RotationOutcomeUnknown,
-    /// It is over, and no refresh has helped yet.
-    CredentialExpired,
-    /// Our client, secret, scope or endpoint is wrong.
-    ClientMisconfigured,
-    /// Tokens end sooner than they may be refreshed: the provider's lifetimes are malformed or absurd.
-    RefreshThrottled,
-}
-
-impl Incident {
-    /// The word: the kind of the page.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::CredentialRevoked => "credential_revoked",
-            Self::RotationOutcomeUnknown => "rotation_outcome_unknown",
-            Self::CredentialExpired => "credential_expired",
-            Self::ClientMisconfigured => "client_misconfigured",
-            Self::RefreshThrottled => "refresh_throttled",
-        }
-    }
+    /// The value that was refused: only a later one can be on trial.
+    pub refused: Option<Generation>,
 }
 
 impl Default for Lifecycle {
@@ -402,6 +199,9 @@ impl Default for Lifecycle {
             generation: Generation::default(),
             standing: Standing::Uninitialised,
             flight: Flight::Grounded,
+            sent_at: None,
+            superseded: false,
+            lost: None,
             held: false,
             validity: None,
             trouble: None,
@@ -426,7 +226,7 @@ impl Lifecycle {
             Event::Tick => vec![],
             Event::Beat(offset) => self.beat(offset, now, policy),
             Event::Prepared(attempt) => self.prepared(attempt),
-            Event::Sent(deadline) => self.sent(deadline),
+            Event::Sent(deadline) => self.sent(deadline, now),
             Event::Aborted { verdict, retry_at } => self.aborted(verdict, retry_at, now, dice, policy),
             Event::Received => self.received(),
             Event::Promoted(promoted) => self.promoted(&promoted, now, dice, policy),
@@ -438,7 +238,7 @@ impl Lifecycle {
             Event::ProbeNow => self.probe(Trigger::Operator, now, policy),
             Event::Hold => self.hold(),
             Event::Release => self.release(now, policy),
-            Event::Found(found) => self.found(found, now, policy),
+            Event::Found(found) => self.found(found, now, dice, policy),
         };
         // Time passes with every event, so whatever came due meanwhile is looked at once, here.
         effects.extend(self.due(now, policy));

@@ -17,17 +17,20 @@
 //!
 //! The words that users see ([`State`]) are computed from these two and the time.
 
+mod effect;
+mod event;
+mod lost;
 mod machine;
 mod pages;
 mod plan;
 mod probing;
 mod recovery;
 mod refreshing;
+mod schedule;
 mod state;
 
-pub use machine::{
-    Commit, Effect, Event, Flight, Found, Incident, Lifecycle, Loaded, Probed, Probes, Promoted, Standing, Suspicion,
-    Trigger, Trouble, Validity, Witness,
-};
+pub use effect::{Effect, Incident, Trigger};
+pub use event::{Commit, Event, Found, Loaded, Probed, Promoted};
+pub use machine::{Flight, Lifecycle, Probes, Standing, Suspicion, Trouble, Validity, Witness};
 pub use plan::{Policy, Settings, advisory_window, mandatory_window};
 pub use state::State;

@@ -6,7 +6,8 @@ use std::{collections::BTreeSet, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    machine::{Effect, Flight, Incident, Lifecycle, Standing},
+    effect::{Effect, Incident},
+    machine::{Lifecycle, Standing},
     plan::Policy,
     state::State,
 };
@@ -42,25 +43,25 @@ impl Lifecycle {
             }
             _ => {}
         }
-        if let Flight::Lost { tries, .. } = self.flight
-            && (tries > 0 || self.lost_is_grave(policy))
-        {
+        let grave = match policy.rotation {
+            Rotation::Strict | Rotation::Unknown => true,
+            Rotation::Grace => self.lost.is_some_and(|loss| !loss.in_grace(now, policy)),
+            Rotation::None | Rotation::Sporadic | Rotation::UntilFirstUse => false,
+        };
+        // One refusal is not the answer yet: it stays open until the second look.
+        let undecided =
+            matches!(self.standing, Standing::Suspect(_)) && self.open.contains(&Incident::RotationOutcomeUnknown);
+        if undecided || self.lost.is_some_and(|loss| grave || loss.tries > 0) {
             wanted.insert(Incident::RotationOutcomeUnknown);
         }
-        // It stays open while the recovery's own request is out.
-        if self.is_in_flight() && self.open.contains(&Incident::RotationOutcomeUnknown) {
-            wanted.insert(Incident::RotationOutcomeUnknown);
-        }
-        if self.state(now, policy) == State::Expired {
-            wanted.insert(Incident::CredentialExpired);
-        }
-        if self.is_throttled(now, policy) {
+        let throttled = self.is_throttled(now, policy);
+        if throttled {
             wanted.insert(Incident::RefreshThrottled);
         }
+        // What ends between two refreshes that the limiter holds apart is told once, as that.
+        if self.state(now, policy) == State::Expired && !(throttled && self.trouble.is_none()) {
+            wanted.insert(Incident::CredentialExpired);
+        }
         wanted
-    }
-
-    fn lost_is_grave(&self, policy: &Policy) -> bool {
-        matches!(policy.rotation, Rotation::Strict | Rotation::Unknown)
     }
 }

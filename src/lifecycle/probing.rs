@@ -5,8 +5,11 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    machine::{Effect, Flight, Lifecycle, Probed, Standing, Suspicion, Trigger, Trouble, Witness},
+    effect::{Effect, Trigger},
+    event::Probed,
+    machine::{Flight, Lifecycle, Standing, Suspicion, Trouble, Witness},
     plan::Policy,
+    schedule::later,
 };
 use crate::{
     clock::Now,
@@ -29,7 +32,7 @@ impl Lifecycle {
     pub(super) fn beat(&mut self, offset: Duration, now: Now, policy: &Policy) -> Vec<Effect> {
         let quiet = self.probes.quiet_until.is_some_and(|until| until > now.wall);
         if policy.has_probe && !quiet && self.probes.next_at.is_none() && self.may_probe() {
-            self.probes.next_at = Some(now.wall + offset);
+            self.probes.next_at = Some(later(now.wall, offset));
         }
         vec![]
     }
@@ -123,6 +126,18 @@ impl Lifecycle {
     }
 
     fn api_said_no(&mut self, verdict: Verdict, trigger: Trigger, now: Now, policy: &Policy) -> Vec<Effect> {
+        let refused = matches!(
+            verdict.failure,
+            Failure::CredentialExpired | Failure::CredentialRejected | Failure::CredentialRevoked
+        );
+        if let Standing::Suspect(suspicion) = &mut self.standing
+            && !refused
+            && suspicion.by == Witness::Api
+            && suspicion.confirm_at <= now.wall
+        {
+            // The second look saw nothing: look again later, not at once.
+            suspicion.confirm_at = now.wall + verdict.retry_after.unwrap_or_default().clamp(SECOND_LOOK, MOST_QUIET);
+        }
         match verdict.failure {
             Failure::CredentialExpired | Failure::CredentialRejected | Failure::CredentialRevoked => {
                 if policy.kind.is_refreshable() {
@@ -167,6 +182,11 @@ impl Lifecycle {
             return vec![];
         }
         if self.probes.on_trial_until.is_some_and(|until| until > now.wall) {
+            if self.probes.refused == Some(self.generation) {
+                // The refresh that decides has brought no value yet: the same refusal again proves nothing.
+                self.note_probe_trouble(verdict, now);
+                return vec![];
+            }
             // FAULTS §2.2 rule 1 b: refused, renewed, refused again. Seen by our own probe, not by hearsay.
             if trigger == Trigger::Schedule {
                 self.probes.on_trial_until = None;
@@ -182,10 +202,14 @@ impl Lifecycle {
             return self.probe_again(trigger, now, policy);
         }
         self.probes.on_trial_until = Some(now.wall + TRIAL);
+        self.probes.refused = Some(self.generation);
         let effects = self.take_off(Trigger::Refusal, now, policy);
         if effects.is_empty() {
             self.probes.on_trial_until = None;
             self.note_probe_trouble(verdict, now);
+        } else if let Some(refresh_at) = self.validity.as_mut().and_then(|validity| validity.refresh_at.as_mut()) {
+            // If this one fails it is tried again by back-off, not at the moment that was planned for a good value.
+            *refresh_at = now.wall.min(*refresh_at);
         }
         effects
     }
@@ -229,7 +253,11 @@ impl Lifecycle {
     fn note_probe_trouble(&mut self, verdict: Verdict, now: Now) {
         let (since, refreshes) =
             self.trouble.as_ref().map_or((now.wall, 0), |trouble| (trouble.since, trouble.refreshes));
-        let retry_at = self.probes.quiet_until.unwrap_or(now.wall + Duration::from_secs(300));
+        // What probes see must not move the next refresh.
+        let retry_at = match &self.trouble {
+            Some(trouble) if refreshes > 0 => trouble.retry_at,
+            _ => self.probes.quiet_until.unwrap_or(now.wall + Duration::from_secs(300)),
+        };
         self.trouble = Some(Trouble { since, refreshes, verdict, retry_at });
     }
 }

@@ -1,9 +1,11 @@
 //! What a flight found in the ledger means (FAULTS §4.3). There is no second machine for recovery, only a second place to start from.
 
 use super::{
-    machine::{Effect, Flight, Found, Lifecycle},
+    effect::Effect,
+    event::Found,
+    lost::{LOST, Loss},
+    machine::{Flight, Lifecycle, Trouble},
     plan::Policy,
-    refreshing::LOST,
 };
 use crate::{
     clock::Now,
@@ -11,7 +13,7 @@ use crate::{
 };
 
 impl Lifecycle {
-    pub(super) fn found(&mut self, found: Found, now: Now, policy: &Policy) -> Vec<Effect> {
+    pub(super) fn found(&mut self, found: Found, now: Now, dice: f64, policy: &Policy) -> Vec<Effect> {
         match found {
             // RR-1: nothing was sent.
             Found::Prepared => self.flight = Flight::Grounded,
@@ -23,20 +25,28 @@ impl Lifecycle {
             // loses nothing by asking again.
             Found::Sent { prepared_at, dead_at } => {
                 if policy.kind.spends_grant() {
-                    let retry_at = self.present_again_at(prepared_at, 0, now, 0.5, policy).max(dead_at);
+                    let loss = match (self.lost, &self.flight) {
+                        (None, _) => Loss { since: prepared_at, tries: 0 },
+                        // The one that is known already.
+                        (Some(loss), Flight::Lost { .. }) => loss,
+                        (Some(loss), _) => Loss { tries: loss.tries.saturating_add(1), ..loss },
+                    };
+                    let retry_at = self.present_again_at(loss, now, dice, policy).max(dead_at);
                     self.note_lost(now);
-                    self.flight = Flight::Lost { since: prepared_at, retry_at, tries: 0 };
+                    self.lost = Some(loss);
+                    self.flight = Flight::Lost { since: loss.since, retry_at, tries: loss.tries };
                 } else {
                     self.flight = Flight::Grounded;
                     self.not_before = Some(dead_at);
                 }
             }
         }
+        self.still_lost(now, dice, policy);
         vec![]
     }
 
     fn note_lost(&mut self, now: Now) {
         let verdict = Verdict::of(Failure::UpstreamUnavailable, LOST);
-        self.trouble = Some(super::machine::Trouble { since: now.wall, refreshes: 1, verdict, retry_at: now.wall });
+        self.trouble = Some(Trouble { since: now.wall, refreshes: 1, verdict, retry_at: now.wall });
     }
 }

@@ -6,122 +6,23 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    machine::{
-        Commit, Effect, Flight, Lifecycle, Loaded, Promoted, Standing, Suspicion, Trigger, Trouble, Validity, Witness,
-    },
-    plan::{Policy, mandatory_window},
+    effect::{Effect, Trigger},
+    event::{Commit, Loaded, Promoted},
+    machine::{Flight, Lifecycle, Standing, Suspicion, Trouble, Validity, Witness},
+    plan::Policy,
+    schedule::later,
 };
 use crate::{
     clock::Now,
-    credential::{ExpirySource, Failure, Rotation, Verdict},
+    credential::{ExpirySource, Failure, Verdict},
 };
 
-const FIVE_MINUTES: Duration = Duration::from_secs(300);
 /// A misconfigured client is tried again this often (FAULTS §2.2 rule 5).
 const MISCONFIGURED_RETRY: Duration = Duration::from_secs(15 * 60);
 /// Where no end is known, a refreshable credential is renewed this often (RF-27).
 const UNKNOWN_LIFE_REFRESH: Duration = Duration::from_secs(3600);
 
 impl Lifecycle {
-    /// What the time alone asks for. Called after every event; asking twice changes nothing.
-    pub(super) fn due(&mut self, now: Now, policy: &Policy) -> Vec<Effect> {
-        if self.held {
-            return vec![];
-        }
-        match (&self.standing, &self.flight) {
-            (Standing::Suspect(suspicion), Flight::Grounded) if suspicion.confirm_at <= now.wall => {
-                match suspicion.by {
-                    Witness::TokenEndpoint => self.take_off(Trigger::Schedule, now, policy),
-                    Witness::Api => self.probe(Trigger::Schedule, now, policy),
-                }
-            }
-            (Standing::Usable | Standing::Misconfigured, Flight::Grounded) if self.refresh_is_due(now, policy) => {
-                self.take_off(Trigger::Schedule, now, policy)
-            }
-            (_, Flight::Lost { retry_at, .. }) if *retry_at <= now.wall => {
-                self.take_off(Trigger::Recovery, now, policy)
-            }
-            _ => self.probe_if_due(now, policy),
-        }
-    }
-
-    /// When a tick could next change anything.
-    pub fn next_deadline(&self, now: Now, policy: &Policy) -> Option<Timestamp> {
-        let mut moments = Vec::with_capacity(8);
-        if !self.held {
-            match (&self.standing, &self.flight) {
-                (Standing::Suspect(Suspicion { confirm_at, by: Witness::Api, .. }), _) => {
-                    moments.extend((!self.probes.out).then_some(*confirm_at));
-                }
-                (Standing::Suspect(suspicion), Flight::Grounded) => {
-                    moments.extend(Some(suspicion.confirm_at).max(self.patience()));
-                }
-                (_, Flight::Lost { retry_at, .. }) => moments.extend(Some(*retry_at).max(self.patience())),
-                (Standing::Usable | Standing::Misconfigured, Flight::Grounded) => {
-                    moments.extend(self.refresh_moment(policy))
-                }
-                _ => {}
-            }
-            moments.extend(self.probes.next_at);
-        }
-        if let Standing::Suspect(suspicion) = &self.standing {
-            moments.extend(Some(suspicion.since + super::pages::UNCONFIRMED).filter(|at| *at > now.wall));
-        }
-        if let Some(validity) = &self.validity {
-            let (warn, fail) = (policy.warn_below(validity.life), policy.fail_below(validity.life));
-            // The words change at these moments; a moment that is over needs no tick.
-            let turns = validity
-                .expires_at
-                .into_iter()
-                .flat_map(|end| [Some(end), end.checked_sub(warn).ok(), end.checked_sub(fail).ok()]);
-            moments.extend(turns.flatten().chain(validity.refresh_at).filter(|at| *at > now.wall));
-        }
-        moments.into_iter().min()
-    }
-
-    fn refresh_moment(&self, policy: &Policy) -> Option<Timestamp> {
-        if !policy.kind.is_refreshable() || self.standing == Standing::Uninitialised {
-            return None;
-        }
-        // A value that ends unplanned (its first exchange, one without a known end) is due at once.
-        let planned = self.validity.as_ref().and_then(|validity| validity.refresh_at).unwrap_or(Timestamp::MIN);
-        let patience = self.trouble.as_ref().filter(|trouble| trouble.refreshes > 0).map(|trouble| trouble.retry_at);
-        [Some(planned), patience, self.patience()].into_iter().flatten().max()
-    }
-
-    /// Until when no flight may begin, but an operator's.
-    fn patience(&self) -> Option<Timestamp> {
-        self.not_before.max(self.apart())
-    }
-
-    fn refresh_is_due(&self, now: Now, policy: &Policy) -> bool {
-        self.refresh_moment(policy).is_some_and(|at| at <= now.wall)
-    }
-
-    /// RF-41: at most three refreshes in one reported life, and a third of it (at most 60 s) apart; one in five
-    /// minutes where the lifetime is missing or malformed. Until when the next one must wait.
-    fn apart(&self) -> Option<Timestamp> {
-        let newest = *self.refreshed.first()?;
-        let life = self.validity.as_ref().and_then(|validity| validity.life);
-        match life.filter(|_| !self.lifetime_repaired) {
-            None => Some(newest + FIVE_MINUTES),
-            Some(life) => {
-                let gap = newest + Duration::from_secs(60).min(life / 3);
-                let third = self.refreshed.get(2).map(|third| *third + life);
-                Some(third.map_or(gap, |third| third.max(gap)))
-            }
-        }
-    }
-
-    /// Whether the limiter alone keeps a refresh back that is otherwise due (one page tells why).
-    pub(super) fn is_throttled(&self, now: Now, policy: &Policy) -> bool {
-        let due = self.validity.as_ref().and_then(|validity| validity.refresh_at).is_some_and(|at| at <= now.wall);
-        due && policy.kind.is_refreshable()
-            && self.flight == Flight::Grounded
-            && self.refreshed.len() >= 3
-            && self.apart().is_some_and(|at| at > now.wall)
-    }
-
     /// The one place where a flight begins. What forbids one is written here and nowhere else.
     pub(super) fn take_off(&mut self, trigger: Trigger, now: Now, policy: &Policy) -> Vec<Effect> {
         let grounded = matches!(self.flight, Flight::Grounded | Flight::Lost { .. });
@@ -131,6 +32,8 @@ impl Lifecycle {
             return vec![];
         }
         self.flight = Flight::Prepared { attempt: None };
+        self.sent_at = None;
+        self.superseded = false;
         vec![Effect::Prepare(trigger)]
     }
 
@@ -141,9 +44,10 @@ impl Lifecycle {
         vec![]
     }
 
-    pub(super) fn sent(&mut self, deadline: Timestamp) -> Vec<Effect> {
+    pub(super) fn sent(&mut self, deadline: Timestamp, now: Now) -> Vec<Effect> {
         if let Flight::Prepared { attempt: Some(attempt) } = self.flight {
             self.flight = Flight::Sent { attempt, deadline };
+            self.sent_at = Some(now.wall);
         }
         vec![]
     }
@@ -173,6 +77,8 @@ impl Lifecycle {
             Some(at) => self.not_before = Some(at),
             None => self.note_refresh_trouble(verdict, now, dice, policy),
         }
+        self.look_again_later(now, dice, policy);
+        self.still_lost(now, dice, policy);
         vec![]
     }
 
@@ -181,6 +87,8 @@ impl Lifecycle {
         if matches!(self.flight, Flight::Lost { .. }) {
             self.flight = Flight::Grounded;
         }
+        self.superseded = self.is_in_flight();
+        self.lost = None;
         self.generation = loaded.generation;
         self.standing = Standing::Usable;
         self.trouble = None;
@@ -208,6 +116,11 @@ impl Lifecycle {
         self.standing = Standing::Usable;
         self.trouble = None;
         self.not_before = None;
+        self.lost = None;
+        if self.lifetime_repaired && !promoted.repaired {
+            // The limiter counts within one reported lifetime, and this is the first of these.
+            self.refreshed.clear();
+        }
         self.lifetime_repaired = promoted.repaired;
         self.last_life = promoted.life.or(self.last_life);
         self.refreshed.insert(0, now.wall);
@@ -240,26 +153,40 @@ impl Lifecycle {
             return vec![];
         }
         self.flight = Flight::Grounded;
-        if commit == Commit::Ambiguous && policy.kind.spends_grant() {
-            return self.lost(verdict, now, dice, policy);
+        let about_the_grant = verdict.failure == Failure::CredentialRevoked || commit == Commit::Ambiguous;
+        if matches!(self.standing, Standing::Revoked { .. }) || (self.superseded && about_the_grant) {
+            // A dead grant stays dead, and the fate of one that was replaced meanwhile is nobody's concern.
+            return vec![];
         }
+        if commit == Commit::Ambiguous && policy.kind.spends_grant() {
+            self.lost(verdict, now, dice, policy);
+            return vec![];
+        }
+        let effects = self.refused_or_unanswered(verdict, commit, now, dice, policy);
+        self.still_lost(now, dice, policy);
+        effects
+    }
+
+    fn refused_or_unanswered(
+        &mut self,
+        verdict: Verdict,
+        commit: Commit,
+        now: Now,
+        dice: f64,
+        policy: &Policy,
+    ) -> Vec<Effect> {
         match verdict.failure {
             Failure::CredentialRevoked if policy.kind.is_refreshable() => {
                 self.grant_refused(verdict, now, dice, policy)
             }
             Failure::ClientMisconfigured | Failure::InsufficientScope if !verdict.retryable => {
                 self.note_refresh_trouble(verdict, now, dice, policy);
-                if let Some(trouble) = &mut self.trouble {
-                    trouble.retry_at = now.wall + MISCONFIGURED_RETRY;
-                }
-                self.standing = Standing::Misconfigured;
+                self.misconfigured(now);
                 vec![]
             }
             _ => {
                 // No verdict on the grant: what a suspicion was waiting for did not come.
-                if let Standing::Suspect(suspicion) = &mut self.standing {
-                    suspicion.confirm_at = now.wall + policy.back_off(3, None, None, dice).max(Duration::from_secs(5));
-                }
+                self.look_again_later(now, dice, policy);
                 let five_in_a_row = verdict.failure == Failure::CredentialRejected
                     && self.trouble.as_ref().is_some_and(|trouble| {
                         trouble.refreshes >= 4
@@ -267,7 +194,7 @@ impl Lifecycle {
                     });
                 self.note_refresh_trouble(verdict, now, dice, policy);
                 if five_in_a_row {
-                    self.standing = Standing::Misconfigured;
+                    self.misconfigured(now);
                 }
                 if commit == Commit::Doubtful {
                     self.spare_the_grant(now, policy);
@@ -277,22 +204,40 @@ impl Lifecycle {
         }
     }
 
+    fn misconfigured(&mut self, now: Now) {
+        if let Some(trouble) = &mut self.trouble {
+            trouble.retry_at = now.wall + MISCONFIGURED_RETRY;
+        }
+        self.standing = Standing::Misconfigured;
+    }
+
+    fn look_again_later(&mut self, now: Now, dice: f64, policy: &Policy) {
+        if let Standing::Suspect(suspicion) = &mut self.standing {
+            suspicion.confirm_at = now.wall + policy.back_off(3, None, None, dice).max(Duration::from_secs(5));
+        }
+    }
+
     /// The provider refused the grant itself. First the home store is asked for a newer one (RF-15), then, unless the
     /// code is definitive, the provider once more.
     fn grant_refused(&mut self, verdict: Verdict, now: Now, dice: f64, policy: &Policy) -> Vec<Effect> {
         let definitive = verdict.definitive;
-        let confirmed = matches!(
-            &self.standing,
-            Standing::Suspect(suspicion) if suspicion.by == Witness::TokenEndpoint && suspicion.confirm_at <= now.wall
-        );
-        self.note_refresh_trouble(verdict, now, dice, policy);
+        let (confirmed, since) = match &self.standing {
+            Standing::Suspect(earlier) if earlier.by == Witness::TokenEndpoint => {
+                (earlier.confirm_at <= now.wall, earlier.since)
+            }
+            _ => (false, now.wall),
+        };
+        // RR-4: the grant did not die of itself, its successor was lost on the way.
+        let rotated_away = self.lost.take().is_some()
+            || (self.trouble.as_ref()).is_some_and(|trouble| trouble.verdict.cause.as_deref() == Some(ROTATION_LOST));
+        let cause = if rotated_away { Some(ROTATION_LOST.into()) } else { verdict.cause.clone() };
+        self.note_refresh_trouble(Verdict { cause, ..verdict }, now, dice, policy);
         if confirmed {
             self.standing = Standing::Revoked { since: now.wall };
             return vec![];
         }
         let confirm_at = now.wall + Duration::from_secs(5).mul_f64(1.0 + dice);
-        self.standing =
-            Standing::Suspect(Suspicion { since: now.wall, confirm_at, definitive, by: Witness::TokenEndpoint });
+        self.standing = Standing::Suspect(Suspicion { since, confirm_at, definitive, by: Witness::TokenEndpoint });
         vec![Effect::Reload]
     }
 
@@ -304,80 +249,7 @@ impl Lifecycle {
         vec![]
     }
 
-    /// A request was sent and no reply is durable: when may the old grant be presented again? (RR-3, RR-5)
-    fn lost(&mut self, verdict: Verdict, now: Now, dice: f64, policy: &Policy) -> Vec<Effect> {
-        let tries = match &self.trouble {
-            Some(trouble) if trouble.verdict.cause.as_deref() == Some(LOST) => trouble.refreshes,
-            _ => 0,
-        };
-        let since = match &self.trouble {
-            Some(trouble) if tries > 0 => trouble.since,
-            _ => now.wall,
-        };
-        let verdict = Verdict { cause: Some(LOST.into()), ..verdict };
-        self.note_refresh_trouble(verdict, now, dice, policy);
-        let retry_at = self.present_again_at(since, tries, now, dice, policy);
-        self.flight = Flight::Lost { since, retry_at, tries };
-        vec![]
-    }
-
-    pub(super) fn present_again_at(
-        &self,
-        since: Timestamp,
-        tries: u32,
-        now: Now,
-        dice: f64,
-        policy: &Policy,
-    ) -> Timestamp {
-        let left = self.validity.as_ref().and_then(|validity| validity.left(now));
-        let life = self.validity.as_ref().and_then(|validity| validity.life);
-        let back_off = || now.wall + policy.back_off(tries.max(1), left, life, dice);
-        let waited = now.wall.duration_since(since);
-        let in_grace = jiff::SignedDuration::try_from(policy.grace.saturating_sub(Duration::from_secs(5)))
-            .is_ok_and(|grace| waited < grace);
-        match policy.rotation {
-            Rotation::None | Rotation::Sporadic | Rotation::UntilFirstUse => {
-                if tries == 0 {
-                    now.wall
-                } else {
-                    back_off()
-                }
-            }
-            Rotation::Grace if in_grace => {
-                if tries == 0 {
-                    now.wall
-                } else {
-                    back_off()
-                }
-            }
-            Rotation::Unknown if tries == 0 => now.wall,
-            Rotation::Strict if !policy.reuse_kills_access_token && tries == 0 => now.wall,
-            // Do not gamble early: serve what lives, and present the old grant once little is left to protect.
-            Rotation::Strict | Rotation::Grace | Rotation::Unknown => self.mandatory_moment().map_or_else(
-                back_off,
-                |moment| {
-                    if moment > now.wall { moment } else { back_off() }
-                },
-            ),
-        }
-    }
-
-    /// A 5xx from a strict provider: it probably did not rotate, but nothing is presented before the mandatory window.
-    fn spare_the_grant(&mut self, now: Now, policy: &Policy) {
-        let moment = self.mandatory_moment().filter(|moment| *moment > now.wall);
-        if policy.rotation == Rotation::Strict
-            && let (Some(moment), Some(trouble)) = (moment, &mut self.trouble)
-        {
-            trouble.retry_at = trouble.retry_at.max(moment);
-        }
-    }
-
-    fn mandatory_moment(&self) -> Option<Timestamp> {
-        let validity = self.validity.as_ref()?;
-        validity.expires_at?.checked_sub(mandatory_window(validity.life.unwrap_or(Duration::from_secs(3600)))).ok()
-    }
-
-    fn note_refresh_trouble(&mut self, verdict: Verdict, now: Now, dice: f64, policy: &Policy) {
+    pub(super) fn note_refresh_trouble(&mut self, verdict: Verdict, now: Now, dice: f64, policy: &Policy) {
         let (since, refreshes) =
             self.trouble.as_ref().map_or((now.wall, 0), |trouble| (trouble.since, trouble.refreshes));
         let refreshes = refreshes.saturating_add(1);
@@ -388,6 +260,11 @@ impl Lifecycle {
             let wait = verdict.retry_after.unwrap_or(Duration::from_secs(60));
             retry_at = now.wall + wait.clamp(Duration::from_secs(1), Duration::from_secs(3600));
             self.not_before = Some(retry_at);
+        }
+        // Whatever the pause, one try is made when little is left (RF-24, P-5).
+        if let Some(moment) = self.mandatory_moment().filter(|moment| *moment > now.wall && *moment < retry_at) {
+            retry_at = moment;
+            self.not_before = self.not_before.map(|until| until.min(moment));
         }
         self.trouble = Some(Trouble { since, refreshes, verdict, retry_at });
     }
@@ -410,8 +287,8 @@ impl Lifecycle {
     }
 }
 
-/// The cause of trouble whose request was lost.
-pub(super) const LOST: &str = "outcome_unknown";
+/// The cause of a revocation that follows a lost reply.
+const ROTATION_LOST: &str = "rotation_lost";
 
 fn positive(left: jiff::SignedDuration) -> Duration {
     Duration::try_from(left).unwrap_or(Duration::ZERO)
@@ -427,7 +304,7 @@ fn validity(
     policy: &Policy,
 ) -> Validity {
     let by_expiry = expires_at.zip(life).map(|(end, life)| end - policy.refresh_lead(life, dice));
-    let by_idleness = policy.refresh_idle.map(|idle| issued.wall + (idle / 3).mul_f64(1.0 - 0.1 * dice));
+    let by_idleness = policy.refresh_idle.map(|idle| later(issued.wall, (idle / 3).mul_f64(1.0 - 0.1 * dice)));
     let blind = expires_at.is_none().then(|| issued.wall + UNKNOWN_LIFE_REFRESH.mul_f64(1.0 - 0.1 * dice));
     let refresh_at =
         if policy.kind.is_refreshable() { [by_expiry, by_idleness, blind].into_iter().flatten().min() } else { None };

@@ -111,7 +111,7 @@ impl super::machine::Lifecycle {
         }
         let Some(validity) = &self.validity else { return State::Uninitialised };
         let warn = SignedDuration::try_from(policy.warn_below(validity.life)).unwrap_or(SignedDuration::MAX);
-        if self.trouble.is_some() || left.is_some_and(|left| left < warn) {
+        if self.trouble.is_some() || left.is_some_and(|left| left <= warn) {
             return State::Degraded;
         }
         if validity.refresh_at.is_some_and(|at| at <= now.wall) { State::RefreshDue } else { State::Fresh }

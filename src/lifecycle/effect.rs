@@ -1,0 +1,84 @@
+//! What is to be done, and why.
+
+use serde::{Deserialize, Serialize};
+
+/// Why something is done; a word of logs and the audit trail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// Its planned time came.
+    Schedule,
+    /// A reader needs it.
+    Reader,
+    /// A reader's call was refused.
+    Refusal,
+    /// Something outside gave a hint.
+    Hint,
+    /// The home store changed.
+    StoreChange,
+    /// An operator asked.
+    Operator,
+    /// A flight found in the ledger.
+    Recovery,
+}
+
+impl Trigger {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::Reader => "reader",
+            Self::Refusal => "refusal",
+            Self::Hint => "hint",
+            Self::StoreChange => "store_change",
+            Self::Operator => "operator",
+            Self::Recovery => "recovery",
+        }
+    }
+}
+
+/// What is to be done. The shard's task carries it out and reports back with an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Take off: preflight, intent, send. Reports `Prepared`, `Sent`, then `Received` or `Failed`, or `Aborted`.
+    Prepare(Trigger),
+    /// Send a probe. Reports `Probed`.
+    Probe(Trigger),
+    /// Ask the home store for a newer value. Reports `Loaded`, or `Unchanged`.
+    Reload,
+    /// What is published changed: state, generation, or whether the value may be served.
+    Publish,
+    /// An incident begins.
+    Raise(Incident),
+    /// It ends.
+    Clear(Incident),
+}
+
+/// What on-call is told about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Incident {
+    /// The grant or key is dead.
+    CredentialRevoked,
+    /// A request was lost and the provider may have rotated.
+    RotationOutcomeUnknown,
+    /// It is over, and no refresh has helped yet.
+    CredentialExpired,
+    /// Our client, secret, scope or endpoint is wrong.
+    ClientMisconfigured,
+    /// Tokens end sooner than they may be refreshed: the provider's lifetimes are malformed or absurd.
+    RefreshThrottled,
+}
+
+impl Incident {
+    /// The word: the kind of the page.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CredentialRevoked => "credential_revoked",
+            Self::RotationOutcomeUnknown => "rotation_outcome_unknown",
+            Self::CredentialExpired => "credential_expired",
+            Self::ClientMisconfigured => "client_misconfigured",
+            Self::RefreshThrottled => "refresh_throttled",
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What can happen to a credential, and what is known of it then.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::{
+    clock::Now,
+    credential::{ExpirySource, Generation, Verdict},
+};
+
+/// What can happen. Spurious events are harmless: they change nothing.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// New material came from the home store and is durable.
+    Loaded(Loaded),
+    /// The home store was asked for a newer value and has none.
+    Unchanged,
+    /// Time passed.
+    Tick,
+    /// A beat of the policy's cron expression: plan a probe, this long from now.
+    Beat(Duration),
+    /// The intent is durable.
+    Prepared(Uuid),
+    /// The sending is durable; the call is certainly dead at that time.
+    Sent(Timestamp),
+    /// The flight ended before anything was sent, for a reason of ours. Tried again at that time.
+    Aborted {
+        /// Why.
+        verdict: Verdict,
+        /// When to try again, if not by back-off.
+        retry_at: Option<Timestamp>,
+    },
+    /// The reply is durable.
+    Received,
+    /// A new value is durable.
+    Promoted(Promoted),
+    /// The refresh brought no value.
+    Failed {
+        /// What it means.
+        verdict: Verdict,
+        /// Whether the provider may have rotated.
+        commit: Commit,
+    },
+    /// A probe ended.
+    Probed {
+        /// When it was sent: a refusal of a value that was replaced meanwhile says nothing.
+        generation: Generation,
+        /// What it showed.
+        outcome: Probed,
+    },
+    /// A reader's call was refused while it used that generation.
+    Refused {
+        /// Which.
+        generation: Generation,
+        /// What the reply means.
+        verdict: Verdict,
+    },
+    /// A reader needs a token with that much time left.
+    Wanted(Duration),
+    /// An operator wants a refresh.
+    RefreshNow,
+    /// An operator, or a hint from outside, wants a probe.
+    ProbeNow,
+    /// An operator's hold.
+    Hold,
+    /// Its end; a revoked credential is tried once more.
+    Release,
+    /// The daemon started and found this flight in the ledger.
+    Found(Found),
+}
+
+/// Facts of material that came from a home store.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What the ledger now holds.
+    pub generation: Generation,
+    /// Whether it holds something that can be served as it is.
+    pub has_token: bool,
+    /// When that ends, if known.
+    pub expires_at: Option<Timestamp>,
+    /// How that is known.
+    pub source: ExpirySource,
+    /// When the refresh token ends, if known.
+    pub refresh_expires_at: Option<Timestamp>,
+}
+
+/// Facts of a value that a refresh brought.
+#[derive(Clone, Debug)]
+pub struct Promoted {
+    /// What the ledger now holds.
+    pub generation: Generation,
+    /// When the request was sent: its life counts from there.
+    pub sent_at: Now,
+    /// How long it lives, if the reply says.
+    pub life: Option<Duration>,
+    /// How that is known.
+    pub source: ExpirySource,
+    /// When the refresh token ends, if known.
+    pub refresh_expires_at: Option<Timestamp>,
+    /// The lifetime was malformed.
+    pub repaired: bool,
+}
+
+/// Could the provider have rotated? (FAULTS §3)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// Nothing reached it.
+    NotSent,
+    /// It refused.
+    NotCommitted,
+    /// A 5xx: it probably did not.
+    Doubtful,
+    /// Nobody can say.
+    Ambiguous,
+}
+
+/// What a probe showed.
+#[derive(Clone, Debug)]
+pub enum Probed {
+    /// The credential works; the reply may tell when it ends.
+    Works(Option<(Timestamp, ExpirySource)>),
+    /// The API said no, or there was no answer.
+    No(Verdict),
+}
+
+/// How far a flight found in the ledger had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The intent alone.
+    Prepared,
+    /// Perhaps sent, at that time, and certainly dead at the other.
+    Sent {
+        /// When the intent was written.
+        prepared_at: Timestamp,
+        /// When the call is certainly dead: now, if it was ours and this boot's.
+        dead_at: Timestamp,
+    },
+    /// The reply is durable: it is promoted without asking anybody.
+    Received {
+        /// Its name.
+        attempt: Uuid,
+    },
+    /// None: whatever was in the air was closed.
+    Nothing,
+}
