@@ -33,6 +33,7 @@ pub mod server;
 // Layer 7: house.
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod demo;
 pub mod telemetry;
 // Aside: it must not lean on what it is there to test.

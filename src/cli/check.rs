@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use serde_json::{Value, json};
@@ -18,9 +18,6 @@ use crate::{
 /// settings are bad.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
-    /// Settings file; default: CREDD_CONFIG, then the usual places.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
     /// Stop after the settings, the files and the variables that they name; for ExecStartPre=.
     #[arg(long, conflicts_with = "online")]
     pub offline: bool,

@@ -29,7 +29,7 @@ const CHUNK: usize = 500;
 pub struct Audit<'l>(pub(super) &'l Ledger);
 
 /// An entry as the log holds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Logged {
     /// Which chain.
     pub chain: i64,

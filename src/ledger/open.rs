@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    Audit, Embedded, Incidents, LedgerError, Outbox, Place, Rotation,
+    Audit, Embedded, Incidents, LedgerError, Notices, Outbox, Place, Rotation,
     connection::{Connection, Row, Value},
     place::{self, Ballast, Lock, Opener},
     schema,
@@ -147,6 +147,11 @@ impl Ledger {
     /// What on-call must know.
     pub fn incidents(&self) -> Incidents<'_> {
         Incidents(self)
+    }
+
+    /// What on-call must still be told.
+    pub fn notices(&self) -> Notices<'_> {
+        Notices(self)
     }
 
     /// Who did what, when.

@@ -104,3 +104,46 @@ fn troubled(trouble: &Trouble) -> Verdict {
 fn unmakable(error: &Unmakable) -> Verdict {
     Verdict { evidence: error.to_string(), ..Verdict::of(Failure::ClientMisconfigured, "request") }
 }
+
+/// Loads and probes one credential outside of any shard, for `credd check --online`: a severity and a sentence.
+pub async fn prove(
+    assignment: &super::Assignment,
+    upstream: &dyn crate::upstream::Upstream,
+    clock: &dyn crate::clock::Clock,
+) -> (&'static str, String) {
+    let material = match assignment.store.load(&assignment.at).await {
+        Ok(loaded) => loaded.material,
+        Err(error) => return ("failure", error.to_string()),
+    };
+    let now = clock.now();
+    let end = material.expires_at.or(assignment.expires_at);
+    let left = end.map(|end| end.duration_since(now.wall));
+    if left.is_some_and(|left| left <= jiff::SignedDuration::ZERO) {
+        let severity = if assignment.kind.is_refreshable() { "warning" } else { "failure" };
+        return (severity, "its value is over; credd refreshes it when it runs, if it can".to_owned());
+    }
+    if material.access_token.is_none() {
+        return ("success", "loaded; it has no access token yet, and asking for one would spend its grant".to_owned());
+    }
+    if !assignment.policy.has_probe {
+        return ("success", "loaded; its provider has no probe".to_owned());
+    }
+    let subject = crate::upstream::Subject {
+        provider: assignment.provider.clone(),
+        kind: assignment.kind,
+        material: std::sync::Arc::new(material),
+        settings: assignment.upstream.clone(),
+    };
+    let result = upstream.probe(&subject).await;
+    let landed_at = clock.now();
+    let generation = crate::credential::Generation(0);
+    let look = Look { generation, trigger: crate::lifecycle::Trigger::Operator, sent_at: now, landed_at, result };
+    let left = left.map(|left| format!(", {left:#} left")).unwrap_or_default();
+    match probe(&assignment.provider, assignment.kind, &look) {
+        (Probed::Works(_), _) => ("success", format!("works{left}")),
+        (Probed::No(verdict), _) => {
+            let severity = if verdict.failure == Failure::CredentialRevoked { "failure" } else { "warning" };
+            (severity, format!("{}{}: {} (rule {})", verdict.failure, left, verdict.evidence, verdict.rule))
+        }
+    }
+}

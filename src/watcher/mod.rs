@@ -17,6 +17,7 @@ mod write_back;
 
 pub use endpoint::{Admission, Endpoints};
 pub use fleet::{Fleet, FleetParts};
+pub use interpret::prove;
 pub use metronome::{Metronome, check_cron};
 pub use stores::StoreReport;
 pub use watched::Assignment;

@@ -1,0 +1,106 @@
+//! Talks to a running daemon over its Unix sockets.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+use super::{Context, EXIT_NO_DAEMON};
+use crate::{credential::Secret, daemon};
+
+/// A daemon's answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Its body, which may hold a token.
+    pub body: Secret,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error("no credd answers at {0}: start it with `credd run` (or name its socket with --socket)")]
+    NoDaemon(PathBuf),
+    /// The connection broke.
+    #[error("the daemon at {0} did not answer: {1}")]
+    Broken(PathBuf, String),
+}
+
+/// One of the daemon's two sockets.
+#[derive(Clone, Debug)]
+pub struct Client(PathBuf);
+
+impl Client {
+    /// The readers' socket.
+    pub fn reader(context: &Context) -> Self {
+        Self(socket(context))
+    }
+
+    /// The operator's socket.
+    pub fn operator(context: &Context) -> Self {
+        Self(socket(context).with_file_name("admin.sock"))
+    }
+
+    /// Whether somebody listens.
+    pub async fn is_answering(&self) -> bool {
+        UnixStream::connect(&self.0).await.is_ok()
+    }
+
+    /// One request, one answer.
+    pub async fn ask(&self, method: Method, path: &str, body: Option<&Secret>) -> Result<Answer, ClientError> {
+        let stream = UnixStream::connect(&self.0).await.map_err(|_| ClientError::NoDaemon(self.0.clone()))?;
+        let broken = |error: hyper::Error| ClientError::Broken(self.0.clone(), error.to_string());
+        let (mut send, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        tokio::spawn(connection);
+        let body = body.map_or_else(Bytes::new, |body| Bytes::copy_from_slice(body.expose().as_bytes()));
+        let request = Request::builder().method(method).uri(path).header("host", "credd").body(Full::new(body));
+        let request = request.map_err(|error| ClientError::Broken(self.0.clone(), error.to_string()))?;
+        let response: Response<hyper::body::Incoming> = send.send_request(request).await.map_err(broken)?;
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect().await.map_err(broken)?.to_bytes();
+        Ok(Answer { status, body: Secret::new(String::from_utf8_lossy(&bytes)) })
+    }
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(self.body.expose()).unwrap_or(Value::Null)
+    }
+
+    /// What a refusal says to a person.
+    pub fn detail(&self) -> String {
+        let json = self.json();
+        let text = json["detail"].as_str().or(json["message"].as_str()).or(json["title"].as_str());
+        text.map_or_else(|| format!("the daemon answered with status {}", self.status), str::to_owned)
+    }
+
+    /// Whether the status is 2xx.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+/// The readers' socket of this context: as the settings say, if they can be read.
+fn socket(context: &Context) -> PathBuf {
+    if let Some(socket) = &context.socket {
+        return socket.clone();
+    }
+    let config = super::run::load(context).map(|loaded| loaded.config).unwrap_or_default();
+    daemon::places(&config).socket
+}
+
+/// Says why there was no answer, with the exit code for it.
+pub fn no_answer(error: &ClientError) -> ExitCode {
+    eprintln!("error: {error}");
+    match error {
+        ClientError::NoDaemon(_) => ExitCode::from(EXIT_NO_DAEMON),
+        ClientError::Broken(..) => ExitCode::FAILURE,
+    }
+}

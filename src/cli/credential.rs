@@ -1,0 +1,216 @@
+//! `credd credential put|import|list|show|rm`: the secrets of the embedded store. Values come from standard input or a
+//! file, never from an argument, because arguments are seen by every process of the machine.
+
+use std::{
+    io::{IsTerminal, Read},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use http::Method;
+use serde_json::Value;
+
+use super::{Context, audit, client::Client};
+use crate::{
+    clock::SystemClock,
+    credential::{CredentialId, Material, Secret},
+    daemon,
+};
+
+/// `credd credential`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do with a secret.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum Verb {
+    /// Store a secret: a JSON object (`{"refresh_token": …}`) or a bare key, from standard input or a file.
+    Put {
+        /// Its credential.
+        #[arg(value_parser = CredentialId::new)]
+        name: CredentialId,
+        /// Read it from here instead of standard input.
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
+    /// Store many: one JSON object whose members are credentials, from standard input or a file. All of them, or none.
+    Import {
+        /// Read them from here instead of standard input.
+        file: Option<PathBuf>,
+    },
+    /// List what is stored: names and versions.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show which fields a stored secret has, never their values. Needs a stopped daemon, or shows how the running one sees it.
+    Show {
+        /// Its credential.
+        #[arg(value_parser = CredentialId::new)]
+        name: CredentialId,
+    },
+    /// Remove a secret.
+    Rm {
+        /// Its credential.
+        #[arg(value_parser = CredentialId::new)]
+        name: CredentialId,
+    },
+}
+
+/// Works through the running daemon, or on the ledger itself when none runs.
+pub async fn run(context: Context, args: Args) -> ExitCode {
+    let done = match args.verb {
+        Verb::Put { name, file } => match read(file) {
+            Ok(document) => store(&context, vec![(name, document)]).await,
+            Err(error) => Err(error),
+        },
+        Verb::Import { file } => match read(file).and_then(|document| many(&document)) {
+            Ok(secrets) => store(&context, secrets).await,
+            Err(error) => Err(error),
+        },
+        Verb::List { json } => list(&context, json).await,
+        Verb::Show { name } => show(&context, &name).await,
+        Verb::Rm { name } => remove(&context, &name).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(words) => {
+            eprintln!("error: {words}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn read(file: Option<PathBuf>) -> Result<Secret, String> {
+    let mut bytes = zeroize::Zeroizing::new(Vec::new());
+    let read = match &file {
+        Some(path) => std::fs::File::open(path)
+            .and_then(|file| file.take(1024 * 1024).read_to_end(&mut bytes))
+            .map_err(|error| format!("{}: {error}", path.display())),
+        None => {
+            if std::io::stdin().is_terminal() {
+                eprintln!("reading the secret from the terminal; end with Ctrl-D (better: pipe it in, or --file)");
+            }
+            std::io::stdin().lock().take(1024 * 1024).read_to_end(&mut bytes).map_err(|error| format!("standard input: {error}"))
+        }
+    };
+    read?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| "the secret is not UTF-8 text".to_owned())?;
+    Ok(Secret::new(text))
+}
+
+/// Each member is checked before anything is stored.
+fn many(document: &Secret) -> Result<Vec<(CredentialId, Secret)>, String> {
+    let object: serde_json::Map<String, Value> = serde_json::from_str(document.expose()).map_err(|error| {
+        format!("an import is one JSON object, names to secrets (line {}, column {})", error.line(), error.column())
+    })?;
+    object
+        .into_iter()
+        .map(|(name, value)| {
+            let id = CredentialId::new(&name).map_err(|error| error.to_string())?;
+            let text = match value {
+                Value::String(text) => Secret::new(text),
+                other => Secret::new(other.to_string()),
+            };
+            Material::parse(text.expose().as_bytes()).map_err(|error| format!("{name}: {error}; nothing was stored"))?;
+            Ok((id, text))
+        })
+        .collect()
+}
+
+async fn store(context: &Context, secrets: Vec<(CredentialId, Secret)>) -> Result<(), String> {
+    for (name, document) in &secrets {
+        Material::parse(document.expose().as_bytes()).map_err(|error| format!("{name}: {error}"))?;
+    }
+    let client = Client::operator(context);
+    if client.is_answering().await {
+        for (name, document) in &secrets {
+            let path = format!("/v1/embedded/{name}");
+            let answer = client.ask(Method::PUT, &path, Some(document)).await.map_err(|error| error.to_string())?;
+            if !answer.is_success() {
+                return Err(answer.detail());
+            }
+            println!("{}", answer.detail());
+        }
+        return Ok(());
+    }
+    let ledger = audit::open(context).await.map_err(|_| "the ledger could not be opened".to_owned())?;
+    let mut stored = Ok(());
+    for (name, document) in secrets {
+        match daemon::put(&ledger, &SystemClock, &name, document).await {
+            Ok(message) => println!("{message}"),
+            Err(error) => stored = Err(error),
+        }
+    }
+    ledger.close().await;
+    stored
+}
+
+async fn list(context: &Context, json: bool) -> Result<(), String> {
+    let client = Client::operator(context);
+    let entries: Vec<Value> = if client.is_answering().await {
+        let answer = client.ask(Method::GET, "/v1/embedded", None).await.map_err(|error| error.to_string())?;
+        answer.json()["entries"].as_array().cloned().unwrap_or_default()
+    } else {
+        let ledger = audit::open(context).await.map_err(|_| "the ledger could not be opened".to_owned())?;
+        let list = ledger.embedded().list().await.map_err(|error| error.to_string());
+        ledger.close().await;
+        list?.into_iter().map(|(name, version)| serde_json::json!({ "name": name, "version": version })).collect()
+    };
+    if json {
+        println!("{}", Value::from(entries));
+        return Ok(());
+    }
+    if entries.is_empty() {
+        println!("the embedded store is empty; `credd credential put NAME` stores a secret");
+    }
+    for entry in entries {
+        println!("{}  version {}", entry["name"].as_str().unwrap_or_default(), entry["version"]);
+    }
+    Ok(())
+}
+
+async fn show(context: &Context, name: &CredentialId) -> Result<(), String> {
+    let client = Client::operator(context);
+    if client.is_answering().await {
+        let answer =
+            client.ask(Method::GET, &format!("/v1/credentials/{name}"), None).await.map_err(|error| error.to_string())?;
+        if !answer.is_success() {
+            return Err(answer.detail());
+        }
+        println!("{}", serde_json::to_string_pretty(&answer.json()).unwrap_or_default());
+        return Ok(());
+    }
+    let ledger = audit::open(context).await.map_err(|_| "the ledger could not be opened".to_owned())?;
+    let found = ledger.embedded().get(name.as_str()).await.map_err(|error| error.to_string());
+    ledger.close().await;
+    let Some((document, version)) = found? else {
+        return Err(format!("the embedded store has no secret named {name}; `credd credential list` shows what it has"));
+    };
+    let material = Material::parse(document.expose().as_bytes()).map_err(|error| error.to_string())?;
+    println!("{name}, version {version}: {material:#?}");
+    Ok(())
+}
+
+async fn remove(context: &Context, name: &CredentialId) -> Result<(), String> {
+    let client = Client::operator(context);
+    if client.is_answering().await {
+        let answer =
+            client.ask(Method::DELETE, &format!("/v1/embedded/{name}"), None).await.map_err(|error| error.to_string())?;
+        if !answer.is_success() {
+            return Err(answer.detail());
+        }
+        println!("{}", answer.detail());
+        return Ok(());
+    }
+    let ledger = audit::open(context).await.map_err(|_| "the ledger could not be opened".to_owned())?;
+    let removed = daemon::remove(&ledger, &SystemClock, name).await;
+    ledger.close().await;
+    println!("{}", removed?);
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! `credd check`, the part that reaches out: every home store, every channel, and with `--online` every credential.
+
+use std::{io, process::ExitCode, sync::Arc};
+
+use serde_json::{Value, json};
+
+use super::{Context, audit, check, client::Client};
+use crate::{
+    catalogue::Catalogue,
+    clock::{Clock, SystemClock},
+    config::{Loaded, References},
+    daemon::{LedgerDocuments, Resources},
+    store::{SecretStore, embedded::Embedded},
+    telemetry::Redactor,
+    watcher,
+};
+
+/// What one thing said.
+struct Found {
+    severity: &'static str,
+    path: String,
+    message: String,
+}
+
+/// Checks offline first; what is wrong there is not tried.
+pub async fn run(context: Context, args: check::Args) -> ExitCode {
+    let names: Vec<String> =
+        Catalogue::embedded().map(|catalogue| catalogue.names().map(str::to_owned).collect()).unwrap_or_default();
+    let report = check::offline(context.config.as_deref(), &names, Redactor::default());
+    let mut found = Vec::new();
+    if let (Ok(loaded), true, false) = (&report.settings, report.is_good(), args.offline) {
+        found = reach(&context, loaded, args.online).await;
+    }
+    let bad = found.iter().any(|one| one.severity == "failure");
+    if args.json {
+        let mut document = report.json();
+        if bad {
+            document["ok"] = Value::Bool(false);
+        }
+        if let Some(diagnostics) = document["diagnostics"].as_array_mut() {
+            diagnostics.extend(
+                found.iter().map(|one| json!({ "severity": one.severity, "path": one.path, "message": one.message })),
+            );
+        }
+        println!("{document}");
+    } else {
+        let _ = report.print(&mut io::stdout());
+        for one in &found {
+            println!("[ {:<7} ] {}: {}", one.severity, one.path, one.message);
+        }
+    }
+    match report.exit_code() {
+        0 if bad => ExitCode::FAILURE,
+        code => ExitCode::from(code),
+    }
+}
+
+async fn reach(context: &Context, loaded: &Loaded, online: bool) -> Vec<Found> {
+    let clock = Arc::new(SystemClock);
+    let references = Arc::new(References::new(loaded.path.as_deref(), Redactor::default()));
+    let running = Client::operator(context).is_answering().await;
+    let mut found = Vec::new();
+    // The embedded store is the ledger, and a running daemon holds it.
+    let ledger = if running { None } else { audit::open(context).await.ok() };
+    let embedded = ledger.as_ref().map(|ledger| {
+        let store: Arc<dyn SecretStore> = Arc::new(Embedded::new(Arc::new(LedgerDocuments(ledger.clone()))));
+        store
+    });
+    match Resources::open(&loaded.config, embedded, &references, clock.clone()).await {
+        Err(error) => found.push(Found { severity: "failure", path: "settings".into(), message: error.to_string() }),
+        Ok(resources) => {
+            for (name, store) in resources.stores() {
+                let path = format!("stores.{name}");
+                found.push(match store.check().await {
+                    Ok(health) => {
+                        let until = health.auth_expires_at.map(|end| format!(", our login ends {end}")).unwrap_or_default();
+                        Found { severity: "success", path, message: format!("{}{until}", health.description) }
+                    }
+                    Err(error) => Found { severity: "failure", path, message: error.to_string() },
+                });
+            }
+            if running {
+                let message = "held by the running daemon; `credd status` shows what it sees".to_owned();
+                found.push(Found { severity: "success", path: "stores.embedded".into(), message });
+            }
+            for (name, channel) in &resources.channels {
+                let path = format!("pager.channels.{name}");
+                found.push(match channel.check().await {
+                    Ok(message) => Found { severity: "success", path, message },
+                    Err(message) => Found { severity: "failure", path, message },
+                });
+            }
+            if online {
+                found.extend(prove(&resources, loaded, running, &*clock).await);
+            }
+        }
+    }
+    if let Some(ledger) = ledger {
+        ledger.close().await;
+    }
+    found
+}
+
+/// Loads and probes every credential. A probe spends no grant; what cannot be proven without spending one is said.
+async fn prove(resources: &Resources, loaded: &Loaded, running: bool, clock: &dyn Clock) -> Vec<Found> {
+    let mut found = Vec::new();
+    for (id, credential) in &loaded.config.credentials {
+        let path = format!("credentials.{id}");
+        if running && credential.store == "embedded" {
+            let message = "in the running daemon's store; `credd status` shows its last proof".to_owned();
+            found.push(Found { severity: "success", path, message });
+            continue;
+        }
+        let (severity, message) = match resources.assignment(&loaded.config, id, credential) {
+            Err(error) => ("failure", error.to_string()),
+            Ok(assignment) => watcher::prove(&assignment, &*resources.upstream, clock).await,
+        };
+        found.push(Found { severity, path, message });
+    }
+    found
+}

@@ -1,0 +1,132 @@
+//! What only the house can do for its operator.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+
+use super::ports::HOUSE;
+use crate::{
+    clock::{Clock, Now},
+    config::{Outcome, Reload},
+    credential::{CredentialId, Material, Secret},
+    ledger::{Entry, Filter, Ledger, Put},
+    server::admin::{AuditQuery, House},
+    watcher::StoreReport,
+};
+
+/// The house, as the operator's socket sees it.
+pub(super) struct Operator {
+    pub ledger: Ledger,
+    pub reload: Reload,
+    pub stores: Box<dyn Fn() -> Vec<StoreReport> + Send + Sync>,
+    pub clock: Arc<dyn Clock>,
+    pub started: Now,
+    pub settings: Option<PathBuf>,
+    pub health: SocketAddr,
+    pub socket: PathBuf,
+}
+
+impl House for Operator {
+    fn about(&self) -> BoxFuture<'_, Value> {
+        Box::pin(async move {
+            let now = self.clock.now();
+            let incidents = self.ledger.incidents().open().await.unwrap_or_default();
+            let incidents: Vec<Value> = incidents
+                .iter()
+                .map(|incident| {
+                    json!({ "kind": incident.kind, "credential": incident.credential, "since": incident.opened_at,
+                            "severity": incident.severity, "summary": incident.summary })
+                })
+                .collect();
+            json!({
+                "version": env!("CARGO_PKG_VERSION"),
+                "pid": std::process::id(),
+                "started_at": self.started.wall,
+                "uptime_seconds": now.boot.saturating_sub(self.started.boot).as_secs(),
+                "settings": self.settings,
+                "health": self.health.to_string(),
+                "socket": self.socket,
+                "stores": (self.stores)(),
+                "incidents": incidents,
+            })
+        })
+    }
+
+    fn audit(&self, wanted: AuditQuery) -> BoxFuture<'_, Result<Vec<Value>, String>> {
+        Box::pin(async move {
+            let filter = Filter { credential: wanted.credential.map(|id| id.to_string()), ..Filter::default() };
+            let limit = wanted.limit.unwrap_or(100).min(10_000) as usize;
+            let entries = self.ledger.audit().tail(&filter, limit).await.map_err(|error| error.to_string())?;
+            entries.iter().map(|entry| serde_json::to_value(entry).map_err(|error| error.to_string())).collect()
+        })
+    }
+
+    fn reload(&self) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async move {
+            match self.reload.reload().await {
+                Some(Outcome::Applied) => Ok("the new settings are in force".into()),
+                Some(Outcome::Unchanged) => Ok("the settings file says what is in force already".into()),
+                Some(Outcome::Kept(problems)) => Err(problems.to_string()),
+                None => Err("credd is stopping".into()),
+            }
+        })
+    }
+
+    fn embedded(&self) -> BoxFuture<'_, Result<Vec<Value>, String>> {
+        Box::pin(async move {
+            let list = self.ledger.embedded().list().await.map_err(|error| error.to_string())?;
+            Ok(list.into_iter().map(|(name, version)| json!({ "name": name, "version": version })).collect())
+        })
+    }
+
+    fn put(&self, name: CredentialId, document: Secret) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async move { put(&self.ledger, &*self.clock, &name, document).await })
+    }
+
+    fn remove(&self, name: CredentialId) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async move { remove(&self.ledger, &*self.clock, &name).await })
+    }
+}
+
+/// Puts a document into the embedded store, whoever wrote there before. Used by the daemon, and by the command line
+/// when no daemon runs.
+pub async fn put(ledger: &Ledger, clock: &dyn Clock, name: &CredentialId, document: Secret) -> Result<String, String> {
+    Material::parse(document.expose().as_bytes()).map_err(|error| format!("{name}: {error}"))?;
+    let words = |error: crate::ledger::LedgerError| error.to_string();
+    loop {
+        let version = ledger.embedded().get(name.as_str()).await.map_err(words)?.map(|(_, version)| version);
+        let put = ledger.embedded().put(name.as_str(), document.clone(), version).await.map_err(words)?;
+        if let Put::Written(version) = put {
+            note(ledger, clock, name, "secret_put").await?;
+            return Ok(format!("{name}: stored as version {version}"));
+        }
+    }
+}
+
+/// Takes a document out of the embedded store.
+pub async fn remove(ledger: &Ledger, clock: &dyn Clock, name: &CredentialId) -> Result<String, String> {
+    let words = |error: crate::ledger::LedgerError| error.to_string();
+    loop {
+        let Some((_, version)) = ledger.embedded().get(name.as_str()).await.map_err(words)? else {
+            return Err(format!("the embedded store has no secret named {name}; `credd credential list` shows what it has"));
+        };
+        if let Put::Written(_) = ledger.embedded().remove(name.as_str(), version).await.map_err(words)? {
+            note(ledger, clock, name, "secret_removed").await?;
+            return Ok(format!("{name}: removed"));
+        }
+    }
+}
+
+async fn note(ledger: &Ledger, clock: &dyn Clock, name: &CredentialId, event: &str) -> Result<(), String> {
+    let entry = Entry {
+        at: clock.now().wall,
+        credential: name.to_string(),
+        event: event.to_owned(),
+        trigger: "operator".to_owned(),
+        actor: Some(format!("uid {}", rustix::process::geteuid().as_raw())),
+        outcome: "ok".to_owned(),
+        ..Entry::default()
+    };
+    ledger.audit().append(HOUSE, entry).await.map_err(|error| error.to_string())
+}

@@ -1,0 +1,344 @@
+//! Builds every part, binds every listener, runs, and drains. It knows everybody and decides nothing.
+
+mod admin;
+mod ports;
+mod resources;
+mod startup;
+
+pub use admin::{put, remove};
+pub use ports::LedgerDocuments;
+pub use resources::{Places, Resources, ledger, places};
+pub use startup::Refused;
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::Clock,
+    config::{Loaded, References, Reloader},
+    metrics::Metrics,
+    oncall::Oncall,
+    publish::{self, Subscriber},
+    server::{admin as operator, health, scrape, socket},
+    store::embedded::Embedded,
+    telemetry::Redactor,
+    watcher::{Fleet, FleetParts},
+    web::{self, Pulse, Readiness},
+};
+
+/// The first look at credentials takes at most this long (each of them, all at once).
+const FIRST_LOOK: Duration = Duration::from_secs(10);
+/// Per-credential series of `/metrics` at most.
+const MOST_SERIES: usize = 50_000;
+const SHARDS: u16 = 64;
+
+/// What a daemon is started with, beside its settings.
+#[derive(Clone)]
+pub struct Environment {
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Masks secrets in logs.
+    pub redactor: Redactor,
+    /// Throws of 0 to 1.
+    pub dice: Arc<dyn Fn() -> f64 + Send + Sync>,
+    /// The log level's handle, where there is one.
+    pub telemetry: Option<crate::telemetry::Telemetry>,
+}
+
+/// Why a daemon does not start. Each text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A part cannot be built from the settings.
+    #[error("{0}")]
+    Settings(String),
+    /// The ledger cannot be opened, or a listener not bound.
+    #[error("{0}")]
+    Environment(String),
+    /// Required credentials are bad, and were never seen good.
+    #[error("{0}")]
+    Credentials(Refused),
+}
+
+/// A running daemon.
+pub struct Daemon {
+    /// What is published.
+    pub subscriber: Subscriber,
+    /// The way to the shards.
+    pub asks: publish::Asks,
+    /// The readers' socket.
+    pub socket: PathBuf,
+    /// The operator's socket.
+    pub admin_socket: PathBuf,
+    /// Where health and metrics listen.
+    pub health: std::net::SocketAddr,
+    /// Whether it is ready.
+    pub readiness: Readiness,
+    /// Asks for a reload.
+    pub reload: crate::config::Reload,
+    /// All metrics.
+    pub metrics: Metrics,
+    /// The open ledger.
+    pub ledger: crate::ledger::Ledger,
+    pulse: Pulse,
+    fleet: Arc<tokio::sync::Mutex<Option<Fleet>>>,
+    faces: Vec<JoinHandle<()>>,
+    stop_faces: CancellationToken,
+    oncall: Arc<Mutex<Option<(JoinHandle<()>, CancellationToken)>>>,
+}
+
+impl Daemon {
+    /// Starts: everything is opened and bound before anything is served, and credentials that the ledger has never seen
+    /// good are looked at before it says ready.
+    pub async fn start(loaded: Loaded, environment: Environment) -> Result<Self, StartError> {
+        let clock = environment.clock.clone();
+        let config = loaded.config.clone();
+        let metrics = Metrics::new();
+        metrics.credd_build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), features()]).set(1);
+        let references = Arc::new(References::new(loaded.path.as_deref(), environment.redactor.clone()));
+        let ledger = resources::ledger(&config, &references, clock.clone()).await?;
+        let (publisher, subscriber) = publish::channel(clock.clone());
+        let exporter = scrape::Exporter::new(metrics.clone(), MOST_SERIES);
+        publisher.observe(move |change| exporter.apply(change));
+        let embedded = Arc::new(Embedded::new(Arc::new(LedgerDocuments(ledger.clone()))));
+        let resources = Resources::open(&config, Some(embedded), &references, clock.clone()).await?;
+        let places = resources::places(&config);
+        let health_listener = TcpListener::bind(config.server.health).await.map_err(|error| {
+            StartError::Environment(format!(
+                "cannot listen on {} for health and metrics: {error}; is another credd running? `server.health` chooses another address",
+                config.server.health
+            ))
+        })?;
+        let health_address = health_listener.local_addr().unwrap_or(config.server.health);
+        resources::folder_of(&places.socket)?;
+        let house_log = ports::Chronicle::new(ledger.clone(), clock.clone());
+        let rebound = house_log.clone();
+        let door = socket::bind(&places.socket, resources::mode(&config)?, clock.clone(), move |path| rebound.rebound(path))
+            .await
+            .map_err(|error| StartError::Environment(error.to_string()))?;
+        let admin_door = operator::bind(&places.admin, clock.clone())
+            .await
+            .map_err(|error| StartError::Environment(error.to_string()))?;
+
+        let mut fleet = Fleet::start(FleetParts {
+            clock: clock.clone(),
+            ledger: ledger.clone(),
+            publisher,
+            upstream: resources.upstream.clone(),
+            metrics: metrics.clone(),
+            dice: environment.dice.clone(),
+            boot_id: crate::clock::boot_id(),
+            shards: SHARDS,
+        })
+        .await
+        .map_err(|error| StartError::Environment(error.to_string()))?;
+
+        let readiness = Readiness::default();
+        let looking = readiness.hold("credentials");
+        let pulse = Pulse::new(clock.clone());
+        let stop_faces = CancellationToken::new();
+        let asks = fleet.asks();
+        let mut faces = Vec::new();
+        let health_parts = health::Parts {
+            subscriber: subscriber.clone(),
+            readiness: readiness.clone(),
+            pulse: pulse.clone(),
+            scrape: scrape::Scrape::new(metrics.clone()),
+            clock: clock.clone(),
+            fail_on: config.server.fail_on,
+            details_token: config.server.details_token.clone(),
+            resolve: references.clone(),
+            service_id: format!("credd@{}", resources::host()),
+        };
+        let stop = stop_faces.clone();
+        faces.push(tokio::spawn(health::serve(health_listener, health_parts, web::Limits::default(), stop)));
+        let socket_parts = socket::Parts {
+            subscriber: subscriber.clone(),
+            asks: asks.clone(),
+            metrics: metrics.clone(),
+            clock: clock.clone(),
+            witness: house_log.witness(),
+        };
+        faces.push(tokio::spawn(socket::serve(door, socket_parts, socket::Limits::default(), stop_faces.clone())));
+
+        let known = fleet.proven();
+        let assignments = resources.assignments(&config)?;
+        fleet.watch(assignments, FIRST_LOOK).await;
+        let refused = startup::judge(&config, &subscriber.list(), &known, clock.now().wall);
+        if !refused.is_empty() {
+            stop_faces.cancel();
+            fleet.drain().await;
+            ledger.close().await;
+            return Err(StartError::Credentials(refused));
+        }
+        let stores = fleet.stores();
+        let fleet = Arc::new(tokio::sync::Mutex::new(Some(fleet)));
+        let oncall = Arc::new(Mutex::new(None));
+        let (reload, reloader) = Reloader::new(loaded.clone(), resources.provider_names(), metrics.clone(), clock.clone());
+        let house = admin::Operator {
+            ledger: ledger.clone(),
+            reload: reload.clone(),
+            stores: Box::new(stores),
+            clock: clock.clone(),
+            started: clock.now(),
+            settings: loaded.path.clone(),
+            health: health_address,
+            socket: places.socket.clone(),
+        };
+        let operator_parts = operator::Parts {
+            subscriber: subscriber.clone(),
+            asks: asks.clone(),
+            house: Arc::new(house),
+            clock: clock.clone(),
+        };
+        faces.push(tokio::spawn(operator::serve(admin_door, operator_parts, stop_faces.clone())));
+        let daemon = Self {
+            subscriber,
+            asks,
+            socket: places.socket,
+            admin_socket: places.admin,
+            health: health_address,
+            readiness,
+            reload,
+            metrics,
+            ledger,
+            pulse,
+            fleet,
+            faces,
+            stop_faces,
+            oncall,
+        };
+        daemon.tell_oncall(&resources, clock.clone());
+        let follower = daemon.follow_settings(reloader, resources, loaded, environment);
+        let mut daemon = daemon;
+        daemon.faces.push(tokio::spawn(follower));
+        drop(looking);
+        tracing::info!(
+            socket = %daemon.socket.display(),
+            health = %daemon.health,
+            credentials = daemon.subscriber.list().len(),
+            "ready"
+        );
+        Ok(daemon)
+    }
+
+    /// Starts on-call's loops over these channels, in place of those that run.
+    fn tell_oncall(&self, resources: &Resources, clock: Arc<dyn Clock>) {
+        start_oncall(&self.oncall, &self.ledger, resources, &self.metrics, clock);
+    }
+
+    /// Applies changed settings as long as the daemon runs.
+    fn follow_settings(
+        &self,
+        mut reloader: Reloader,
+        mut resources: Resources,
+        loaded: Loaded,
+        environment: Environment,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let (fleet, oncall, ledger) = (self.fleet.clone(), self.oncall.clone(), self.ledger.clone());
+        let (metrics, stop, clock) = (self.metrics.clone(), self.stop_faces.clone(), environment.clock.clone());
+        let mut current = loaded.config;
+        async move {
+            loop {
+                let next = tokio::select! {
+                    () = stop.cancelled() => return,
+                    next = reloader.next() => next,
+                };
+                let difference = crate::config::difference(&current, &next.config);
+                let applied = async {
+                    resources.follow(&next.config, &difference).await?;
+                    resources.assignments(&next.config)
+                };
+                match applied.await {
+                    Ok(assignments) => {
+                        if let Some(fleet) = fleet.lock().await.as_mut() {
+                            fleet.watch(assignments, Duration::ZERO).await;
+                        }
+                        if !difference.channels.is_empty() {
+                            start_oncall(&oncall, &ledger, &resources, &metrics, clock.clone());
+                        }
+                        if let (Some(level), Some(telemetry)) = (&difference.log_level, &environment.telemetry)
+                            && let Err(error) = telemetry.set_level(level)
+                        {
+                            tracing::error!(%error, "the log level stays as it was");
+                        }
+                        tracing::info!("settings applied: {}", difference.summary());
+                        current = next.config;
+                    }
+                    Err(error) => {
+                        metrics.credd_config_last_reload_successful.set(0);
+                        tracing::error!(%error, "the new settings cannot be applied; the old ones stay in force");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether parts that must keep going do.
+    pub fn is_alive(&self) -> bool {
+        self.pulse.list().iter().all(|(_, alive)| *alive)
+    }
+
+    /// Stops: no new flight, those that are out are brought home, readers are answered to the end.
+    pub async fn stop(self) {
+        tracing::info!("stopping: flights that are out are brought home first");
+        let draining = self.readiness.hold("draining");
+        if let Some(fleet) = self.fleet.lock().await.take() {
+            fleet.drain().await;
+        }
+        self.stop_faces.cancel();
+        let oncall = self.oncall.lock().expect("nothing panics while it is held").take();
+        if let Some((task, stop)) = oncall {
+            stop.cancel();
+            let _ = task.await;
+        }
+        for face in self.faces {
+            let _ = face.await;
+        }
+        self.ledger.close().await;
+        drop(draining);
+        tracing::info!("stopped");
+    }
+}
+
+fn start_oncall(
+    running: &Mutex<Option<(JoinHandle<()>, CancellationToken)>>,
+    ledger: &crate::ledger::Ledger,
+    resources: &Resources,
+    metrics: &Metrics,
+    clock: Arc<dyn Clock>,
+) {
+    let channels = resources.channels.values().cloned().collect();
+    let outbox = Arc::new(ports::LedgerOutbox::new(ledger.clone()));
+    let oncall = Oncall::new(outbox, channels, clock, metrics.clone());
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let mut running = running.lock().expect("nothing panics while it is held");
+    let before = running.take();
+    let task = tokio::spawn(async move {
+        if let Some((task, stop)) = before {
+            stop.cancel();
+            let _ = task.await;
+        }
+        oncall.run(&stopped).await;
+    });
+    *running = Some((task, stop));
+}
+
+fn features() -> &'static str {
+    match (cfg!(feature = "aws"), cfg!(feature = "postgres")) {
+        (true, true) => "aws,postgres",
+        (true, false) => "aws",
+        (false, true) => "postgres",
+        (false, false) => "",
+    }
+}
+
+/// Names of what was opened, by name.
+pub(crate) type ByName<T> = BTreeMap<String, Arc<T>>;

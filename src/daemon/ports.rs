@@ -1,0 +1,198 @@
+//! The ledger behind the ports of parts that may not know it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use tokio::sync::{broadcast, mpsc, watch};
+use uuid::Uuid;
+
+use crate::{
+    clock::Clock,
+    credential::Secret,
+    incident::Announcement,
+    ledger::{Entry, Ledger, Notice, Put},
+    oncall,
+    server::socket::{Occurrence, Witness},
+    store::embedded::Documents,
+};
+
+/// The audit chain of the house, beside one for each shard.
+pub(super) const HOUSE: i64 = -1;
+
+/// The embedded home store's documents, in the ledger.
+#[derive(Clone, Debug)]
+pub struct LedgerDocuments(pub Ledger);
+
+impl Documents for LedgerDocuments {
+    fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<(Secret, i64)>, String>> {
+        Box::pin(async move { self.0.embedded().get(name).await.map_err(|error| error.to_string()) })
+    }
+
+    fn put<'a>(&'a self, name: &'a str, document: &'a Secret, expected: i64) -> BoxFuture<'a, Result<Option<i64>, String>> {
+        Box::pin(async move {
+            match self.0.embedded().put(name, document.clone(), Some(expected)).await {
+                Ok(Put::Written(version)) => Ok(Some(version)),
+                Ok(Put::Conflict(_)) => Ok(None),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+    }
+
+    fn versions(&self) -> BoxFuture<'_, Result<BTreeMap<String, i64>, String>> {
+        Box::pin(async move {
+            self.0.embedded().list().await.map(|list| list.into_iter().collect()).map_err(|error| error.to_string())
+        })
+    }
+
+    fn changed(&self) -> broadcast::Receiver<String> {
+        self.0.embedded().changed()
+    }
+}
+
+/// Writes what the faces see into the audit log, without making a request wait.
+#[derive(Clone)]
+pub(super) struct Chronicle {
+    entries: mpsc::Sender<Entry>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Chronicle {
+    pub fn new(ledger: Ledger, clock: Arc<dyn Clock>) -> Self {
+        // A flood of denials must neither grow memory nor hold up a request; what does not fit is in the log.
+        let (entries, mut inbox) = mpsc::channel::<Entry>(1024);
+        tokio::spawn(async move {
+            while let Some(entry) = inbox.recv().await {
+                if let Err(error) = ledger.audit().append(HOUSE, entry).await {
+                    tracing::error!(%error, "the audit log did not take an entry of the house");
+                }
+            }
+        });
+        Self { entries, clock }
+    }
+
+    pub fn rebound(&self, path: &Path) {
+        self.note("socket_rebound", String::new(), Some(path.display().to_string()), "ok");
+    }
+
+    pub fn witness(&self) -> Witness {
+        let this = self.clone();
+        Arc::new(move |occurrence| match occurrence {
+            Occurrence::Denied { peer, name } => {
+                let name = name.map(|name| name.to_string()).unwrap_or_default();
+                this.note("read_denied", name, Some(format!("uid {}", peer.uid)), "denied");
+            }
+        })
+    }
+
+    fn note(&self, event: &str, credential: String, actor: Option<String>, outcome: &str) {
+        let entry = Entry {
+            at: self.clock.now().wall,
+            credential,
+            event: event.to_owned(),
+            trigger: "reader".to_owned(),
+            actor,
+            outcome: outcome.to_owned(),
+            ..Entry::default()
+        };
+        if let Err(error) = self.entries.try_send(entry) {
+            let entry = match error {
+                mpsc::error::TrySendError::Full(entry) | mpsc::error::TrySendError::Closed(entry) => entry,
+            };
+            tracing::warn!(event = entry.event, credential = entry.credential, actor = entry.actor, "not in the audit log: too many at once");
+        }
+    }
+}
+
+/// On-call's outbox, in the ledger.
+pub(super) struct LedgerOutbox {
+    ledger: Ledger,
+    changes: watch::Receiver<()>,
+}
+
+impl LedgerOutbox {
+    pub fn new(ledger: Ledger) -> Self {
+        let (tell, changes) = watch::channel(());
+        let mut changed = ledger.incidents().changed();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = tell.closed() => return,
+                    change = changed.changed() => match change {
+                        Ok(()) => _ = tell.send(()),
+                        Err(_) => return,
+                    },
+                }
+            }
+        });
+        Self { ledger, changes }
+    }
+}
+
+fn words(error: crate::ledger::LedgerError) -> String {
+    error.to_string()
+}
+
+impl oncall::Outbox for LedgerOutbox {
+    fn unannounced(&self) -> BoxFuture<'_, Result<oncall::Unannounced, String>> {
+        Box::pin(async move {
+            let notices = self.ledger.notices();
+            let conditions = notices.conditions().await.map_err(words)?;
+            Ok(oncall::Unannounced { conditions, backlog: notices.backlog().await.map_err(words)? })
+        })
+    }
+
+    fn announce<'a>(
+        &'a self,
+        id: Uuid,
+        announcement: &'a Announcement,
+        channels: &'a [String],
+    ) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move { self.ledger.notices().announce(id, announcement, channels).await.map_err(words) })
+    }
+
+    /// A message is not due while an older one of its incident waits for the same channel.
+    fn due_pages<'a>(&'a self, channel: &'a str, now: Timestamp) -> BoxFuture<'a, Result<oncall::Due, String>> {
+        Box::pin(async move {
+            let waiting = self.ledger.notices().waiting(channel).await.map_err(words)?;
+            let mut keys = BTreeSet::new();
+            let mut first: Vec<_> = waiting.iter().filter(|notice| keys.insert(&notice.message.dedup_key)).collect();
+            first.sort_by_key(|notice| notice.due_at);
+            let page = |notice: &Notice| oncall::Page {
+                id: notice.id,
+                message: notice.message.clone(),
+                attempts: notice.attempts,
+            };
+            Ok(oncall::Due {
+                pages: first.iter().filter(|notice| notice.due_at <= now).take(16).map(|notice| page(notice)).collect(),
+                waiting: waiting.len() as u64,
+                oldest: waiting.iter().map(|notice| notice.message.at).min(),
+                next: first.iter().map(|notice| notice.due_at).find(|due| *due > now),
+            })
+        })
+    }
+
+    fn page_done<'a>(&'a self, id: Uuid, channel: &'a str) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move { self.ledger.notices().done(id, channel).await.map_err(words) })
+    }
+
+    fn page_later<'a>(&'a self, id: Uuid, channel: &'a str, due: Timestamp) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move { self.ledger.notices().later(id, channel, due).await.map_err(words) })
+    }
+
+    fn page_also<'a>(&'a self, id: Uuid, channel: &'a str, also: &'a str, done: bool) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move { self.ledger.notices().also(id, channel, also, done).await.map_err(words) })
+    }
+
+    fn adopt<'a>(&'a self, channels: &'a [String]) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move { self.ledger.notices().adopt(channels).await.map_err(words) })
+    }
+
+    fn changes(&self) -> watch::Receiver<()> {
+        self.changes.clone()
+    }
+}

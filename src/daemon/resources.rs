@@ -1,0 +1,304 @@
+//! From settings to opened parts: ledger, catalogue, home stores, channels, assignments.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{ByName, StartError};
+use crate::{
+    catalogue::Catalogue,
+    clock::Clock,
+    config::{Config, Credential, Difference, References},
+    credential::{CredentialId, Resolve, StoreReference},
+    fetch::{Fetch, FetchSettings},
+    ledger::{Ledger, Place},
+    lifecycle::Policy,
+    pager::{self, Channel},
+    seal::Sealer,
+    store::{self, Location, SecretStore},
+    upstream::{HttpUpstream, Upstream},
+    watcher::Assignment,
+};
+
+/// Where the sockets stand.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The readers'.
+    pub socket: PathBuf,
+    /// The operator's, beside it.
+    pub admin: PathBuf,
+    /// The ledger's file, where it is SQLite.
+    pub ledger: PathBuf,
+}
+
+/// Where things stand by these settings and this environment.
+pub fn places(config: &Config) -> Places {
+    let root = rustix::process::geteuid().is_root();
+    let from_env = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let runtime = || match from_env("RUNTIME_DIRECTORY").or_else(|| from_env("XDG_RUNTIME_DIR").map(|dir| dir.join("credd"))) {
+        Some(folder) if !root || from_env("RUNTIME_DIRECTORY").is_some() => folder,
+        _ if root => PathBuf::from("/run/credd"),
+        _ => std::env::temp_dir().join(format!("credd-{}", rustix::process::geteuid().as_raw())),
+    };
+    let state = || match from_env("STATE_DIRECTORY") {
+        Some(folder) => folder,
+        None if root => PathBuf::from("/var/lib/credd"),
+        None => from_env("XDG_STATE_HOME")
+            .or_else(|| from_env("HOME").map(|home| home.join(".local/state")))
+            .unwrap_or_else(std::env::temp_dir)
+            .join("credd"),
+    };
+    let socket =
+        from_env("CREDD_SOCKET").or_else(|| config.server.socket.clone()).unwrap_or_else(|| runtime().join("credd.sock"));
+    let admin = socket.with_file_name("admin.sock");
+    let ledger = config.ledger.path.clone().unwrap_or_else(|| state().join("ledger.db"));
+    Places { socket, admin, ledger }
+}
+
+/// Makes the folder of a socket or ledger, for its owner alone to write.
+pub(super) fn folder_of(path: &Path) -> Result<(), StartError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(|error| {
+        StartError::Environment(format!("cannot make the folder {}: {error}; create it for the daemon's user", folder.display()))
+    })
+}
+
+pub(super) fn mode(config: &Config) -> Result<u32, StartError> {
+    u32::from_str_radix(config.server.socket_mode.trim_start_matches("0o"), 8)
+        .ok()
+        .filter(|mode| *mode <= 0o777)
+        .ok_or_else(|| StartError::Settings("server.socket_mode must be an octal mode such as \"0660\"".into()))
+}
+
+/// This machine's name, for people.
+pub(super) fn host() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "localhost".into(), |name| name.trim().to_owned())
+}
+
+/// Opens the ledger, making it and its key at the first start.
+pub async fn ledger(config: &Config, references: &References, clock: Arc<dyn Clock>) -> Result<Ledger, StartError> {
+    let places = places(config);
+    let beside = places.ledger.parent().unwrap_or(Path::new(".")).to_owned();
+    private_folder(&beside)?;
+    let key_problem = |error: String| StartError::Environment(format!("the ledger's key: {error}"));
+    let sealer = match &config.ledger.key {
+        Some(reference) => {
+            let key = references.resolve(reference).await.map_err(key_problem)?;
+            Sealer::from_base64(&key).map_err(|error| key_problem(error.to_string()))?
+        }
+        None => {
+            let path = beside.join("ledger.key");
+            // A new key would open nothing that an existing ledger holds.
+            let sealer = if places.ledger.exists() {
+                Sealer::from_file(&path).map_err(|error| key_problem(error.to_string()))?
+            } else {
+                let (sealer, made) = Sealer::from_file_or_new(&path).map_err(|error| key_problem(error.to_string()))?;
+                if made {
+                    tracing::warn!(key = %path.display(), "made a new ledger key; back it up apart from the ledger, without it the ledger cannot be read");
+                }
+                sealer
+            };
+            sealer
+        }
+    };
+    let place = match &config.ledger.postgres {
+        None => Place::Sqlite(places.ledger),
+        Some(reference) => postgres(references, reference, beside).await?,
+    };
+    Ledger::open(place, sealer, clock).await.map_err(|error| StartError::Environment(error.to_string()))
+}
+
+#[cfg(feature = "postgres")]
+async fn postgres(
+    references: &References,
+    reference: &crate::credential::Reference,
+    beside: PathBuf,
+) -> Result<Place, StartError> {
+    let url = references.resolve(reference).await.map_err(|error| StartError::Environment(format!("ledger.postgres: {error}")))?;
+    Ok(Place::Postgres { url, beside })
+}
+
+#[cfg(not(feature = "postgres"))]
+async fn postgres(_: &References, _: &crate::credential::Reference, _: PathBuf) -> Result<Place, StartError> {
+    Err(StartError::Settings("ledger.postgres: this credd was built without the feature `postgres`".into()))
+}
+
+fn private_folder(folder: &Path) -> Result<(), StartError> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
+        StartError::Environment(format!(
+            "cannot make the state folder {}: {error}; create it for the daemon's user, or set ledger.path",
+            folder.display()
+        ))
+    })
+}
+
+/// What is opened from the settings and lives as long as they say the same.
+pub struct Resources {
+    catalogue: Catalogue,
+    stores: ByName<dyn SecretStore>,
+    /// Ways to on-call.
+    pub channels: ByName<dyn Channel>,
+    /// The way to the providers.
+    pub upstream: Arc<dyn Upstream>,
+    fetch: Arc<Fetch>,
+    references: Arc<References>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Resources {
+    /// Opens everything the settings name. Nothing is reached over the network yet.
+    pub async fn open(
+        config: &Config,
+        embedded: Option<Arc<dyn SecretStore>>,
+        references: &Arc<References>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StartError> {
+        let fetch = Fetch::new(FetchSettings::default()).map_err(|error| StartError::Environment(error.to_string()))?;
+        let fetch = Arc::new(fetch);
+        let mut resources = Self {
+            catalogue: catalogue(config)?,
+            stores: embedded.map(|store| ("embedded".to_owned(), store)).into_iter().collect(),
+            channels: ByName::new(),
+            upstream: Arc::new(HttpUpstream::new(fetch.clone())),
+            fetch,
+            references: references.clone(),
+            clock,
+        };
+        for name in config.stores.keys() {
+            resources.open_store(config, name).await?;
+        }
+        for name in config.pager.channels.keys() {
+            resources.open_channel(config, name)?;
+        }
+        let stores = resources.stores.clone();
+        // Bound once: secrets of the settings that lie in home stores are read from those of the start.
+        references.bind(Arc::new(move |reference: StoreReference| {
+            let store = stores.get(&reference.store).cloned();
+            Box::pin(async move {
+                let store = store.ok_or_else(|| format!("there is no store named {:?}", reference.store))?;
+                let loaded = store.load(&Location(reference.at.clone())).await.map_err(|error| error.to_string())?;
+                let none = || format!("{} in store {} holds no single value; name a key after #", reference.at, reference.store);
+                loaded.material.access_token.ok_or_else(none)
+            })
+        }));
+        Ok(resources)
+    }
+
+    /// Follows changed settings: what did not change stays open. An error leaves everything as it was.
+    pub async fn follow(&mut self, config: &Config, difference: &Difference) -> Result<(), StartError> {
+        let catalogue = catalogue(config)?;
+        let (stores, channels) = (self.stores.clone(), self.channels.clone());
+        let opened = async {
+            for name in difference.stores.added.iter().chain(&difference.stores.changed) {
+                self.open_store(config, name).await?;
+            }
+            for name in difference.channels.added.iter().chain(&difference.channels.changed) {
+                self.open_channel(config, name)?;
+            }
+            Ok(())
+        };
+        let opened: Result<(), StartError> = opened.await;
+        if let Err(error) = opened {
+            (self.stores, self.channels) = (stores, channels);
+            return Err(error);
+        }
+        self.stores.retain(|name, _| !difference.stores.removed.contains(name));
+        self.channels.retain(|name, _| !difference.channels.removed.contains(name));
+        self.catalogue = catalogue;
+        Ok(())
+    }
+
+    async fn open_store(&mut self, config: &Config, name: &str) -> Result<(), StartError> {
+        let settings = &config.stores[name];
+        let store = store::open(name, settings, self.references.clone(), self.clock.clone())
+            .await
+            .map_err(|error| StartError::Settings(format!("store {name}: {error}")))?;
+        self.stores.insert(name.to_owned(), store);
+        Ok(())
+    }
+
+    fn open_channel(&mut self, config: &Config, name: &str) -> Result<(), StartError> {
+        let fetch = self.fetch.clone();
+        let post: pager::Post = Arc::new(move |call| {
+            let fetch = fetch.clone();
+            Box::pin(async move { fetch.exchange(call).await })
+        });
+        let settings = &config.pager.channels[name];
+        let channel = pager::open(name, settings, self.references.clone(), post, self.clock.clone())
+            .map_err(|error| StartError::Settings(format!("channel {name}: {error}")))?;
+        self.channels.insert(name.to_owned(), channel);
+        Ok(())
+    }
+
+    /// Home stores by name.
+    pub fn stores(&self) -> &ByName<dyn SecretStore> {
+        &self.stores
+    }
+
+    /// Names of all providers.
+    pub fn provider_names(&self) -> Vec<String> {
+        self.catalogue.names().map(str::to_owned).collect()
+    }
+
+    /// What the settings say of each credential, resolved.
+    pub fn assignments(&self, config: &Config) -> Result<Vec<Assignment>, StartError> {
+        config.credentials.iter().map(|(id, credential)| self.assignment(config, id, credential)).collect()
+    }
+
+    /// What the settings say of one credential, resolved.
+    pub fn assignment(&self, config: &Config, id: &CredentialId, credential: &Credential) -> Result<Assignment, StartError> {
+        let missing = |what: &str, name: &str| StartError::Settings(format!("credential {id}: there is no {what} named {name:?}"));
+        let provider =
+            self.catalogue.provider(&credential.provider).ok_or_else(|| missing("provider", &credential.provider))?;
+        let store = self.stores.get(&credential.store).ok_or_else(|| missing("store", &credential.store))?.clone();
+        let settings = match config.policies.get(&credential.policy) {
+            Some(settings) => settings.clone(),
+            None if credential.policy == "default" => crate::lifecycle::Settings::default(),
+            None => return Err(missing("policy", &credential.policy)),
+        };
+        let span = |time: Option<jiff::SignedDuration>| time.and_then(|time| Duration::try_from(time).ok());
+        let has_probe = provider.probe.is_some() || credential.upstream.probe_url.is_some();
+        let policy = Policy {
+            kind: credential.kind,
+            rotation: provider.rotation,
+            grace: provider.grace.unwrap_or_default(),
+            reuse_kills_access_token: provider.reuse_kills_access_token,
+            refresh_idle: provider.refresh_idle,
+            has_probe,
+            lead: span(settings.refresh_lead),
+            max_lead: provider.max_lead,
+            ttl_warn: span(credential.ttl_warn.or(settings.ttl_warn)),
+            ttl_fail: span(credential.ttl_fail.or(settings.ttl_fail)),
+        };
+        Ok(Assignment {
+            id: id.clone(),
+            kind: credential.kind,
+            provider,
+            policy,
+            probe: settings.probe,
+            store_name: credential.store.clone(),
+            store,
+            at: Location(credential.at.clone().unwrap_or_else(|| id.to_string())),
+            criticality: credential.criticality,
+            readers: credential.readers.clone().unwrap_or_default().into(),
+            upstream: Arc::new(credential.upstream.clone()),
+            expires_at: credential.expires_at,
+        })
+    }
+}
+
+fn catalogue(config: &Config) -> Result<Catalogue, StartError> {
+    let built_in = Catalogue::embedded().map_err(|problems| {
+        StartError::Settings(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    })?;
+    let Some(folder) = &config.providers else { return Ok(built_in) };
+    let (catalogue, problems) = built_in.with_folder(folder);
+    for problem in problems {
+        tracing::error!(%problem, "a provider file is not used; the built-in one stays, if there is one");
+    }
+    Ok(catalogue)
+}

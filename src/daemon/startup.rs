@@ -1,0 +1,77 @@
+//! A bad deployment never goes live: what ends a start, and what only starts red.
+
+use std::{collections::BTreeSet, fmt};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    config::{Config, Startup},
+    credential::CredentialId,
+    lifecycle::State,
+    publish::{Criticality, View},
+};
+
+/// Required credentials that are bad and that the ledger has never seen good: a line each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refused(pub Vec<String>);
+
+impl Refused {
+    /// Whether the start may go on.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "credd does not start, because required credentials are bad and were never seen good:")?;
+        for line in &self.0 {
+            writeln!(f, "  {line}")?;
+        }
+        write!(f, "mend them, or start all the same with startup = \"warn\" (for all, or for one credential)")
+    }
+}
+
+/// Which credentials end the start. A store or provider that is merely down never does (FM-78).
+pub fn judge(config: &Config, views: &[View], known: &BTreeSet<CredentialId>, now: Timestamp) -> Refused {
+    let lines = views.iter().filter_map(|view| {
+        let credential = config.credentials.get(&view.name)?;
+        let strict = credential.startup.unwrap_or(config.startup) == Startup::Fail;
+        if !strict || view.criticality != Criticality::Required || known.contains(&view.name) {
+            return None;
+        }
+        let left = view.expires_at.map(|end| end.duration_since(now));
+        let cause = view.problem.as_ref().and_then(|problem| problem.cause.as_deref());
+        let wrong = match view.state {
+            // Expired, and no refresh has helped; one that got no verdict may still help.
+            State::Expired if view.problem.as_ref().is_none_or(|p| !is_outage(p)) => "has expired".to_owned(),
+            State::Revoked => "is revoked".to_owned(),
+            State::Misconfigured => "is refused because its client is misconfigured".to_owned(),
+            State::Uninitialised if cause == Some("no_secret") => "has no usable secret in its home store".to_owned(),
+            _ if !view.kind.is_refreshable()
+                && left.zip(view.ttl_fail_seconds).is_some_and(|(left, fail)| {
+                    left < SignedDuration::from_secs(i64::try_from(fail).unwrap_or(i64::MAX))
+                }) =>
+            {
+                "ends too soon, and nothing can renew it".to_owned()
+            }
+            _ => return None,
+        };
+        let left = left.map_or_else(|| "no known end".to_owned(), |left| {
+            if left > SignedDuration::ZERO { format!("{left:#} left") } else { format!("over for {:#}", left.abs()) }
+        });
+        let detail = view.problem.as_ref().map(|problem| format!(" ({})", problem.detail)).unwrap_or_default();
+        let mend = view
+            .problem
+            .as_ref()
+            .and_then(|problem| problem.remedy.clone())
+            .unwrap_or_else(|| format!("put a new secret into {}", view.store));
+        Some(format!("{}: {wrong}{detail}; {left}; {mend}", view.name))
+    });
+    Refused(lines.collect())
+}
+
+fn is_outage(problem: &crate::publish::Problem) -> bool {
+    use crate::credential::Failure as F;
+    matches!(problem.failure, F::UpstreamUnavailable | F::RateLimitReached | F::Unclassified | F::NotACredentialFailure)
+}
