@@ -11,7 +11,7 @@ use std::{
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tracing::Subscriber;
+use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter, Registry,
     fmt::{self, MakeWriter},
@@ -106,7 +106,17 @@ fn assemble<W: for<'a> MakeWriter<'a> + Send + Sync + 'static>(
     Ok((subscriber, Telemetry { filter: handle, pinned: level.is_some(), redactor }))
 }
 
+/// Whether this is a level or a filter. A bare word that is no level would be taken for a module, and silence the rest.
+pub fn is_filter(level: &str) -> bool {
+    parse(level).is_ok()
+}
+
 fn parse(level: &str) -> Result<EnvFilter, TelemetryError> {
+    let bare = |word: &&str| !word.contains(['=', '[']);
+    let mut words = level.split(',').map(str::trim).filter(bare);
+    if level.trim().is_empty() || words.any(|word| word.parse::<LevelFilter>().is_err()) {
+        return Err(TelemetryError::Level);
+    }
     EnvFilter::try_new(level).map_err(|_| TelemetryError::Level)
 }
 
@@ -255,7 +265,12 @@ mod tests {
             tracing::info!("first");
             telemetry.set_level("info").unwrap();
             tracing::info!("second");
-            assert!(telemetry.set_level("credd=nonsense").is_err());
+            for bad in ["credd=nonsense", "verbose", "", "info,verbose"] {
+                assert!(telemetry.set_level(bad).is_err(), "{bad}");
+            }
+            for good in ["off", "WARN", "info,credd::watcher=debug", "warn,sqlx=error,[call{a=1}]=trace"] {
+                assert!(is_filter(good), "{good}");
+            }
         });
         let lines = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
         assert!(!lines.contains("first") && lines.contains("second"), "{lines}");

@@ -102,12 +102,17 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// "did you mean `x`?", where one of the names is close enough to be meant.
-pub(super) fn did_you_mean<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<String> {
+/// The name that was probably meant, if one is close enough.
+pub(super) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = word.to_lowercase();
     let near = |name: &&str| strsim::damerau_levenshtein(&wanted, &name.to_lowercase());
     let best = names.into_iter().min_by_key(near)?;
-    (near(&best) <= (wanted.chars().count() / 3).max(1)).then(|| format!("did you mean `{best}`?"))
+    (near(&best) <= (wanted.chars().count() / 3).max(1)).then_some(best)
+}
+
+/// "did you mean `x`?"
+pub(super) fn did_you_mean<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    nearest(word, names).map(|name| format!("did you mean `{name}`?"))
 }
 
 /// The word itself where it can only be a word, and not a secret that slipped into the wrong line.

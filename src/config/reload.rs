@@ -16,8 +16,10 @@ use super::{
 };
 use crate::{clock::Clock, metrics::Metrics};
 
-/// Editors and mounted volumes change a file in several steps; this long after the first one it is read.
+/// Editors and mounted volumes change a file in several steps; it must have been the same for this long.
 const SETTLE: Duration = Duration::from_millis(200);
+/// So often a file is looked at that does not come to rest.
+const MOST_LOOKS: usize = 25;
 /// The net below the watch, which sees no change on some network file systems.
 const SWEEP: Duration = Duration::from_secs(30);
 
@@ -102,11 +104,6 @@ impl Reloader {
                 }
                 self.dirty = true;
             }
-            self.clock.sleep(SETTLE).await;
-            while let Ok(answer) = self.asked.try_recv() {
-                self.waiting.push(answer);
-            }
-            while self.touched.try_recv().is_ok() {}
             let read = self.read().await;
             self.dirty = false;
             if let Some(loaded) = self.judge(read) {
@@ -116,28 +113,70 @@ impl Reloader {
     }
 
     /// `None`: the very bytes that were looked at before, and nobody asked.
-    async fn read(&self) -> Option<(String, Result<Loaded, Problems>)> {
-        let (path, providers) = (self.current.path.clone(), self.providers.clone());
-        let (seen, asked) = (self.seen.clone(), !self.waiting.is_empty());
-        let reading = move || match path {
-            Some(path) => {
-                let bytes = match read(&path) {
-                    Ok(bytes) => bytes,
-                    Err(problems) => return Some((String::new(), Err(problems))),
-                };
-                let found = fingerprint(&bytes);
-                let known = found == seen && !asked;
-                (!known).then(|| (found, load_bytes(&path, bytes, &providers)))
-            }
+    async fn read(&mut self) -> Option<(String, Result<Loaded, Problems>)> {
+        let providers = self.providers.clone();
+        let Some(path) = self.current.path.clone() else {
             // There was no file at the start; one may have come, and only who asks shall begin to use it.
-            None => asked.then(|| (String::new(), load(None, &providers))),
+            self.clock.sleep(SETTLE).await;
+            self.drain();
+            if self.waiting.is_empty() {
+                return None;
+            }
+            return Some((String::new(), self.aside(move || load(None, &providers)).await));
         };
+        let bytes = match self.settled(&path).await {
+            Ok(bytes) => bytes,
+            Err(problems) => return Some((String::new(), Err(problems))),
+        };
+        let seen = fingerprint(&bytes);
+        if seen == self.seen && self.waiting.is_empty() {
+            return None;
+        }
+        // A full disk or a careless redirection leaves an empty file, and that must not withdraw every token.
+        if bytes.trim_ascii().is_empty() && !self.current.config.credentials.is_empty() {
+            let help = "write a comment into it if no credential shall be left, or restore it";
+            return Some((seen, Err(Problems(vec![Problem::of_file(&path, "has become empty", help)]))));
+        }
+        Some((seen, self.aside(move || load_bytes(&path, bytes, &providers)).await))
+    }
+
+    /// The file, once it has been the same for a while: an editor that writes in place is not read halfway.
+    async fn settled(&mut self, path: &Path) -> Result<Vec<u8>, Problems> {
+        let mut before = None;
+        for _ in 0..MOST_LOOKS {
+            let path = path.to_owned();
+            let bytes = self.aside(move || read(&path)).await;
+            let mark = bytes.as_deref().map(fingerprint).map_err(Clone::clone);
+            if before.as_ref() == Some(&mark) {
+                return bytes;
+            }
+            before = Some(mark);
+            self.clock.sleep(SETTLE).await;
+            self.drain();
+        }
+        let help = "let whatever writes it finish; it is read again when it rests";
+        Err(Problems(vec![Problem::of_file(path, "keeps changing while it is read", help)]))
+    }
+
+    /// Whoever asked meanwhile shares this look.
+    fn drain(&mut self) {
+        while let Ok(answer) = self.asked.try_recv() {
+            self.waiting.push(answer);
+        }
+        while self.touched.try_recv().is_ok() {}
+    }
+
+    /// Reads files where that holds nobody up. A panic there is a bad file, not the end of the daemon.
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Problems> + Send + 'static,
+    ) -> Result<T, Problems> {
         let panicked = |_| {
             let path = self.current.path.clone().unwrap_or_default();
-            let problem = Problem::of_file(&path, "reading it panicked", "this is a bug in credd, please report it");
-            Some((String::new(), Err(Problems(vec![problem]))))
+            let help = "this is a bug in credd, please report it";
+            Err(Problems(vec![Problem::of_file(&path, "reading it panicked", help)]))
         };
-        tokio::task::spawn_blocking(reading).await.unwrap_or_else(panicked)
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(panicked)
     }
 
     fn judge(&mut self, read: Option<(String, Result<Loaded, Problems>)>) -> Option<Loaded> {

@@ -80,7 +80,7 @@ impl<'a> Sense<'a> {
     }
 
     fn log(&mut self) {
-        if tracing_subscriber::EnvFilter::try_new(&self.config.log.level).is_err() {
+        if !crate::telemetry::is_filter(&self.config.log.level) {
             let help = "`error`, `warn`, `info`, `debug`, or a filter such as \"info,credd::watcher=debug\"";
             self.report("/log/level", "not a level or filter", help);
         }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{
     document::{Document, below},
-    problem::{Problem, did_you_mean, list, shown},
+    problem::{Problem, did_you_mean, list, nearest, shown},
 };
 use crate::telemetry::looks_secret;
 
@@ -63,7 +63,7 @@ impl<'a> Shape<'a> {
             return self.report(at, message, help.or_else(|| description(node)));
         }
         match value {
-            Value::Object(table) => self.table(node, table, at),
+            Value::Object(table) => self.table(node, table, at, ""),
             Value::Array(array) => {
                 for (index, element) in array.iter().enumerate() {
                     self.value(&node["items"], element, &below(at, &index.to_string()));
@@ -75,10 +75,11 @@ impl<'a> Shape<'a> {
         }
     }
 
-    fn table(&mut self, node: &'a Value, table: &'a Map<String, Value>, at: &str) {
+    /// `judged`: the member that was looked at before.
+    fn table(&mut self, node: &'a Value, table: &'a Map<String, Value>, at: &str, judged: &str) {
         let none = Map::new();
         let known = node["properties"].as_object().unwrap_or(&none);
-        for (key, value) in table {
+        for (key, value) in table.iter().filter(|(key, _)| *key != judged) {
             let path = below(at, key);
             match (node["properties"].get(key), &node["additionalProperties"]) {
                 (Some(node), _) => self.value(node, value, &path),
@@ -150,9 +151,13 @@ impl<'a> Shape<'a> {
             }
             None => {}
             Some(Value::String(word)) => match tags.iter().position(|tag| tag == word) {
-                Some(index) => self.table(choices[index], table, at),
+                Some(index) => self.table(choices[index], table, at, tag),
                 None => {
                     self.unknown_word(word, &tags, &path);
+                    let meant = nearest(word, tags.iter().copied());
+                    if let Some(index) = tags.iter().position(|tag| Some(*tag) == meant) {
+                        self.table(choices[index], table, at, tag);
+                    }
                     self.bad.push(at.to_owned());
                 }
             },
@@ -198,7 +203,7 @@ impl<'a> Shape<'a> {
         let Some(form) = form else {
             return self.report(at, "must say where the secret is", Some(BY_REFERENCE.into()));
         };
-        self.table(form, table, at);
+        self.table(form, table, at, "");
         if let Some(Value::String(store)) = table.get("store") {
             self.references.push((at.to_owned(), store.clone()));
         }

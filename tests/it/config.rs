@@ -1,7 +1,8 @@
 //! Settings: the broken files of `tests/config/`, mutations of good ones, reloads under fire, and the sample.
 
+mod sample;
+
 use std::{
-    collections::BTreeSet,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -9,13 +10,13 @@ use std::{
 };
 
 use credd::{
-    clock::SystemClock,
+    clock::{Clock, Now, SystemClock},
     config::{self, Config, Outcome, Problems, Reloader},
     metrics::Metrics,
 };
+use futures_util::future::BoxFuture;
 use proptest::prelude::*;
-
-const SAMPLE: &str = include_str!("../../deploy/credd.toml");
+use tokio::sync::{Semaphore, watch};
 
 fn providers() -> Vec<String> {
     ["github", "gitlab", "google", "slack", "rfc6749"].map(String::from).to_vec()
@@ -256,6 +257,9 @@ async fn fm71_a_bad_file_changes_nothing_and_says_so() {
             assert!(matches!(&outcome, Outcome::Kept(problems) if !problems.0.is_empty()), "{bad}: {outcome:?}");
             assert_eq!(metrics.credd_config_last_reload_successful.get(), 0);
         }
+        std::fs::write(&path, " \n").unwrap();
+        let Some(Outcome::Kept(emptied)) = soon(reload.reload()).await else { panic!("an empty file was taken") };
+        assert!(emptied.to_string().contains("has become empty"), "{emptied}");
         std::fs::remove_file(&path).unwrap();
         assert!(matches!(soon(reload.reload()).await.unwrap(), Outcome::Kept(_)));
         std::fs::write(&path, format!("# a comment\n{}", numbered(1))).unwrap();
@@ -268,6 +272,46 @@ async fn fm71_a_bad_file_changes_nothing_and_says_so() {
     assert_eq!(outcomes, [Outcome::Unchanged, Outcome::Unchanged, Outcome::Applied]);
     assert!(next.config.credentials.contains_key("c2"));
     drop(folder);
+}
+
+/// A clock whose sleeps end when the test says so; it counts them, so that a test writes exactly between two looks.
+#[derive(Debug)]
+struct Gate {
+    open: Arc<Semaphore>,
+    arrived: watch::Sender<usize>,
+}
+
+impl Clock for Gate {
+    fn now(&self) -> Now {
+        SystemClock.now()
+    }
+    fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
+        if time > Duration::from_secs(1) {
+            return Box::pin(std::future::pending());
+        }
+        self.arrived.send_modify(|count| *count += 1);
+        let open = self.open.clone();
+        Box::pin(async move { open.acquire().await.unwrap().forget() })
+    }
+}
+
+#[tokio::test]
+async fn fm71_half_a_file_is_never_taken() {
+    let (_folder, path) = home(&numbered(1));
+    let loaded = config::load(Some(&path), &providers()).unwrap();
+    let gate = Arc::new(Gate { open: Arc::new(Semaphore::new(0)), arrived: watch::Sender::new(0) });
+    let (_reload, mut reloader) = Reloader::new(loaded, providers(), Metrics::new(), gate.clone());
+    let (new, mut arrived) = (numbered(2), gate.arrived.subscribe());
+    let (loaded, ()) = tokio::join!(soon(reloader.next()), async {
+        // Each part is good TOML by itself, and without the credential.
+        for (looks, part) in ["[log]\n", "[log]\nlevel = \"info\"\n", new.as_str()].into_iter().enumerate() {
+            std::fs::write(&path, part).unwrap();
+            gate.open.add_permits(looks.min(1));
+            soon(arrived.wait_for(|count| *count > looks)).await.unwrap();
+        }
+        gate.open.add_permits(1);
+    });
+    assert!(loaded.config.credentials.contains_key("c2") && whole(&loaded.config));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -310,160 +354,4 @@ async fn p10_a_storm_of_reloads_is_coalesced_and_never_mixed() {
     assert!(handed_on < 100, "{handed_on} settings for {last} changes");
     assert_eq!(answers.len(), last);
     drop(folder);
-}
-
-// The sample. `#key = …` shows a default; `#+…` an example of what is not there by default; `# …` is prose.
-
-/// Uncomments the defaults, and the examples too if wanted. Defaults inside an example table are part of the example.
-fn uncommented(examples: bool) -> String {
-    let mut example = false;
-    let lines = SAMPLE.lines().filter_map(|line| {
-        if line.starts_with('[') || line.starts_with("#[") || line.starts_with("#+[") {
-            example = line.starts_with("#+");
-        }
-        match (line.strip_prefix("#+"), line.strip_prefix('#')) {
-            (Some(line), _) => examples.then_some(line),
-            (None, Some(prose)) if prose.is_empty() || prose.starts_with([' ', ':']) => None,
-            (None, Some(line)) => (examples || !example).then_some(line),
-            (None, None) => Some(line),
-        }
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-#[test]
-fn the_sample_is_good_as_it_is_and_shows_the_defaults() {
-    assert_eq!(check(SAMPLE).unwrap_or_else(|problems| panic!("{problems}")), Config::default());
-    assert_eq!(check(&uncommented(false)).unwrap_or_else(|problems| panic!("{problems}")), Config::default());
-    assert!(uncommented(false).contains("socket_mode = \"0666\""), "the defaults are uncommented");
-}
-
-/// Follows the schema beside the data; tells of each setting of the schema that a table of the sample could hold.
-struct Coverage {
-    schema: serde_json::Value,
-    all: BTreeSet<String>,
-    shown: BTreeSet<String>,
-    wrong: Vec<String>,
-}
-
-impl Coverage {
-    fn resolve(&self, node: &serde_json::Value) -> (serde_json::Value, String) {
-        match node["$ref"].as_str() {
-            Some(name) => {
-                let name = name.trim_start_matches("#/$defs/").to_owned();
-                (self.schema["$defs"][&name].clone(), name)
-            }
-            None => (node.clone(), String::new()),
-        }
-    }
-
-    /// Every setting that the schema knows, wherever it is used.
-    fn collect(&mut self, node: &serde_json::Value, at: &str) {
-        let (node, name) = self.resolve(node);
-        if name == "Reference" {
-            return;
-        }
-        for choice in ["oneOf", "anyOf"].iter().flat_map(|key| node[key].as_array().cloned().unwrap_or_default()) {
-            let tag =
-                choice["properties"].as_object().and_then(|all| all.values().find_map(|one| one["const"].as_str()));
-            self.collect(&choice, &tag.map_or(at.to_owned(), |tag| format!("{at}<{tag}>")));
-        }
-        for (key, property) in node["properties"].as_object().cloned().unwrap_or_default() {
-            self.all.insert(format!("{at}.{key}"));
-            self.collect(&property, &format!("{at}.{key}"));
-        }
-        for inner in ["items", "additionalProperties"].into_iter().filter(|inner| node[inner].is_object()) {
-            self.collect(&node[inner], &format!("{at}.*"));
-        }
-    }
-
-    /// What the data shows; defaults are held against `defaults`, the data without the lines that show examples.
-    fn show(&mut self, node: &serde_json::Value, value: &serde_json::Value, at: &str) {
-        let (node, name) = self.resolve(node);
-        if name == "Reference" {
-            return;
-        }
-        for choice in ["oneOf", "anyOf"].iter().flat_map(|key| node[key].as_array().cloned().unwrap_or_default()) {
-            let (choice, _) = self.resolve(&choice);
-            let tag =
-                choice["properties"].as_object().and_then(|all| all.iter().find(|(_, one)| one["const"].is_string()));
-            match tag {
-                Some((key, tag)) if value[key] == tag["const"] => {
-                    self.show(&choice, value, &format!("{at}<{}>", tag["const"].as_str().unwrap()));
-                }
-                Some(_) => {}
-                None => self.show(&choice, value, at),
-            }
-        }
-        for (key, value) in value.as_object().cloned().unwrap_or_default() {
-            if let Some(property) = node["properties"].get(&key) {
-                self.shown.insert(format!("{at}.{key}"));
-                self.show(property, &value, &format!("{at}.{key}"));
-            } else if node["additionalProperties"].is_object() {
-                self.show(&node["additionalProperties"].clone(), &value, &format!("{at}.*"));
-            }
-        }
-        for value in value.as_array().cloned().unwrap_or_default() {
-            self.show(&node["items"].clone(), &value, &format!("{at}.*"));
-        }
-    }
-
-    /// A line `#key = value` of an example table must show the default.
-    fn defaults(&mut self) {
-        let mut table = String::new();
-        for line in SAMPLE.lines() {
-            if let Some(header) = line.trim_start_matches(['#', '+']).strip_prefix('[') {
-                table = header.trim_end_matches(']').to_owned();
-            }
-            let Some(line) = line.strip_prefix('#').filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
-            else {
-                continue;
-            };
-            let (key, shown) = line.split_once(" = ").unwrap_or_else(|| panic!("{line}: no setting"));
-            let shown: toml::Table = toml::from_str(&format!("v = {shown}")).unwrap();
-            let pattern = format!(".{}", table);
-            let defaults: Vec<_> = self.default_of(&pattern, key);
-            if !defaults.contains(&serde_json::to_value(&shown["v"]).unwrap()) {
-                self.wrong.push(format!("[{table}] {key}: the default is {defaults:?}"));
-            }
-        }
-    }
-
-    fn default_of(&self, table: &str, key: &str) -> Vec<serde_json::Value> {
-        let root: toml::Table = toml::from_str(&uncommented(true)).unwrap();
-        let (mut value, mut nodes) = (serde_json::to_value(root).unwrap(), vec![self.schema.clone()]);
-        for step in table.split('.').filter(|step| !step.is_empty()).chain([key]) {
-            let mut next = vec![];
-            for node in nodes {
-                let (node, _) = self.resolve(&node);
-                let forms = ["oneOf", "anyOf"].iter().flat_map(|key| node[key].as_array().cloned().unwrap_or_default());
-                for form in forms.chain([node.clone()]) {
-                    let fits = form["properties"].as_object().is_none_or(|all| {
-                        all.iter().all(|(key, one)| one["const"].is_null() || one["const"] == value[key])
-                    });
-                    if fits {
-                        next.extend(form["properties"].get(step).or(form.get("additionalProperties")).cloned());
-                    }
-                }
-            }
-            value = value[step].clone();
-            nodes = next;
-        }
-        nodes.iter().map(|node| node["default"].clone()).collect()
-    }
-}
-
-#[test]
-fn the_sample_shows_every_setting_and_no_false_default() {
-    let schema: serde_json::Value = serde_json::from_str(&config::schema::text()).unwrap();
-    let all = uncommented(true);
-    check(&all).unwrap_or_else(|problems| panic!("{problems}"));
-    let data: toml::Table = toml::from_str(&all).unwrap();
-    let mut coverage = Coverage { schema: schema.clone(), all: BTreeSet::new(), shown: BTreeSet::new(), wrong: vec![] };
-    coverage.collect(&schema, "");
-    coverage.show(&schema, &serde_json::to_value(data).unwrap(), "");
-    coverage.defaults();
-    let missing: Vec<_> = coverage.all.difference(&coverage.shown).collect();
-    assert!(coverage.all.len() > 60 && missing.is_empty(), "deploy/credd.toml lacks {missing:#?}");
-    assert!(coverage.wrong.is_empty(), "{:#?}", coverage.wrong);
 }

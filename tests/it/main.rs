@@ -13,3 +13,4 @@ mod sandbox;
 mod socket;
 mod stores;
 mod upstream;
+mod unit;
