@@ -1,4 +1,5 @@
 //! One integration-test binary: every file beside this is a module of it.
 
 mod components;
+mod drift;
 mod paging;
