@@ -336,6 +336,23 @@ async fn without_channels_facts_wait_for_one() {
     assert_eq!(said(&channel.accepted.borrow()), [(Action::Trigger, 0)]);
 }
 
+#[tokio::test]
+async fn a_stop_ends_every_loop() {
+    let house = House::new();
+    let clock = Arc::new(house.clock.clone());
+    let channels: Vec<Arc<dyn Channel>> = vec![Scripted::new("a", [later()]), Scripted::new("b", [])];
+    let oncall = Oncall::new(house.outbox.clone(), channels, clock, house.metrics.clone());
+    let stop = CancellationToken::new();
+    house.revoke("bot");
+    let steps = async {
+        house.outbox.until(|book| book.pages.iter().any(|row| row.page.attempts == 1)).await;
+        house.clock.asleep(3).await;
+        stop.cancel();
+    };
+    bounded(async { tokio::join!(oncall.run(&stop), steps) }).await;
+    assert_eq!(house.outbox.look(|book| book.pages.len()), 1, "what was not delivered stands in the outbox");
+}
+
 /// Everything that is logged, for the test's own thread.
 #[derive(Clone, Default)]
 struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
