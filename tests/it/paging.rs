@@ -1,6 +1,8 @@
 //! From a fact to a page that somebody reads: mail and webhooks against real servers, and the outbox between.
 
+mod canary;
 mod clock;
+mod house;
 mod mail;
 mod oncall;
 mod outbox;
