@@ -136,8 +136,9 @@ impl Group<'_> {
 
     /// An incident that on-call knows of: it grows, repeats, or ends.
     fn carry_on(&self, told: &Told, due: &[&Condition], now: Timestamp, plan: &mut Plan) {
-        let opener =
-            self.told.iter().find(|c| c.key == told.incident).or(self.told.first()).expect("told is not empty");
+        // The oldest of its key: the same one until the incident ends, whatever came back in between.
+        let opener = self.told.iter().filter(|c| c.key == told.incident).min_by_key(|c| c.id);
+        let Some(opener) = opener.or(self.told.first()) else { return };
         let known: BTreeSet<&str> = self.told.iter().map(|c| &*c.credential).collect();
         let (again, new): (Vec<&Condition>, Vec<&Condition>) = due.iter().partition(|c| known.contains(&*c.credential));
         if !again.is_empty() {

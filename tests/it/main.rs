@@ -8,6 +8,7 @@ mod config;
 mod health;
 mod ledger;
 mod lifecycle;
+mod drift;
 mod paging;
 mod sandbox;
 mod socket;

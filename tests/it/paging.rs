@@ -1,6 +1,8 @@
 //! From a fact to a page that somebody reads: mail and webhooks against real servers, and the outbox between.
 
+mod canary;
 mod clock;
+mod house;
 mod mail;
 mod oncall;
 mod outbox;
@@ -9,5 +11,5 @@ mod world;
 
 /// Longer than anything here takes; it only bounds a test that hangs.
 async fn bounded<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(std::time::Duration::from_secs(60), work).await.expect("the test hangs")
+    tokio::time::timeout(std::time::Duration::from_secs(240), work).await.expect("the test hangs")
 }
