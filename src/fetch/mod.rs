@@ -66,7 +66,7 @@ pub struct Trouble {
 }
 
 /// What the client may trust and where it may go.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct FetchSettings {
     /// PEM bundles of private authorities, trusted beside the system's own.
     pub private_ca: Vec<Vec<u8>>,
@@ -76,26 +76,46 @@ pub struct FetchSettings {
     pub proxy: Option<url::Url>,
 }
 
+impl fmt::Debug for FetchSettings {
+    /// Without the proxy's address: it may hold a login.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FetchSettings")
+            .field("private_ca", &self.private_ca.len())
+            .field("plain_http", &self.plain_http)
+            .field("proxy", &self.proxy.is_some())
+            .finish()
+    }
+}
+
 /// Settings from which no client can be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
     /// Not PEM, or PEM without a certificate.
-    #[error("private CA bundle {0} holds no certificate that can be read: give a PEM file with BEGIN CERTIFICATE lines")]
+    #[error(
+        "private CA bundle {0} holds no certificate that can be read: give a PEM file with BEGIN CERTIFICATE lines"
+    )]
     Bundle(usize),
     /// Not an address of a proxy.
     #[error("the proxy's address cannot be used: give http://host:port or https://host:port")]
     Proxy,
     /// TLS has nothing to trust.
-    #[error("TLS cannot start ({0}): install the system's CA certificates (ca-certificates) or name a private CA bundle")]
+    #[error(
+        "TLS cannot start ({0}): install the system's CA certificates (ca-certificates) or name a private CA bundle"
+    )]
     Tls(String),
 }
 
 /// The client. Cheap to share, holds no connection.
-#[derive(Debug)]
 pub struct Fetch {
     client: Client,
     plain_http: Vec<String>,
     proxied: bool,
+}
+
+impl fmt::Debug for Fetch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fetch")
+    }
 }
 
 impl Fetch {
@@ -150,22 +170,20 @@ impl Fetch {
             request = request.body(reqwest::Body::wrap(body));
             handed = Some(mark);
         }
+        let outcome = tokio::time::timeout(call.timeout, attempt(request, &target)).await;
         // Without a body there is no mark; whatever was under way may then have left.
-        let may_have_left = move || handed.as_ref().is_none_or(watched::Mark::is_set);
-        match tokio::time::timeout(call.timeout, attempt(request, &target)).await {
+        let may_have_left = handed.is_none_or(|mark| !mark.withdraw());
+        match outcome {
             Ok(Ok(reply)) => Exchange::Replied(reply),
-            Ok(Err(Ended { connected: false, trouble })) => Exchange::NotSent(trouble),
-            Ok(Err(Ended { trouble, .. })) if may_have_left() => Exchange::Ambiguous(trouble),
-            Ok(Err(Ended { trouble, .. })) => Exchange::NotSent(trouble),
+            Ok(Err(ended)) if ended.connected && may_have_left => Exchange::Ambiguous(ended.trouble),
+            Ok(Err(ended)) => Exchange::NotSent(ended.trouble),
+            Err(_) if may_have_left => {
+                let detail = format!("no complete reply from {target} within {:?}", call.timeout);
+                Exchange::Ambiguous(Trouble { reason: "timeout", detail })
+            }
             Err(_) => {
-                let limit = call.timeout;
-                if may_have_left() {
-                    let detail = format!("no complete reply from {target} within {limit:?}");
-                    Exchange::Ambiguous(Trouble { reason: "timeout", detail })
-                } else {
-                    let detail = format!("no connection to {target} within {limit:?}; nothing was sent");
-                    Exchange::NotSent(Trouble { reason: "timeout", detail })
-                }
+                let detail = format!("no connection to {target} within {:?}; nothing was sent", call.timeout);
+                Exchange::NotSent(Trouble { reason: "timeout", detail })
             }
         }
     }

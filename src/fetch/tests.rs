@@ -48,7 +48,8 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
         text.extend_from_slice(&buffer[..n]);
         let whole = String::from_utf8_lossy(&text).into_owned();
         if let Some((head, body)) = whole.split_once("\r\n\r\n") {
-            let length = head.to_ascii_lowercase().lines().find_map(|l| l.strip_prefix("content-length: ")?.parse().ok());
+            let length =
+                head.to_ascii_lowercase().lines().find_map(|l| l.strip_prefix("content-length: ")?.parse().ok());
             if body.len() >= length.unwrap_or(0) {
                 return Some(whole);
             }
@@ -199,7 +200,8 @@ async fn rf13_no_connection_is_used_twice() {
 async fn rf14_redirects_are_handed_over_and_not_followed() {
     let (other, elsewhere) = says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await;
     for status in [301, 302, 303, 307, 308] {
-        let head = format!("HTTP/1.1 {status} Moved\r\nLocation: http://127.0.0.1:{other}/\r\nContent-Length: 0\r\n\r\n");
+        let head =
+            format!("HTTP/1.1 {status} Moved\r\nLocation: http://127.0.0.1:{other}/\r\nContent-Length: 0\r\n\r\n");
         let (port, count) = says(head).await;
         assert_eq!(replied(ask(post(port)).await).status, status);
         assert_eq!(count.load(Ordering::SeqCst), 1);
@@ -311,6 +313,41 @@ async fn a_header_that_http_cannot_carry_is_not_sent_and_not_quoted() {
     assert_eq!(trouble.reason, "malformed");
     assert!(trouble.detail.contains("authorization"), "{trouble:?}");
     assert_eq!(count.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_connection_that_never_stands_in_time_sends_nothing() {
+    // Nobody accepts, and the queue is full: the handshake of TCP stays open.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut waiting = Vec::new();
+    while let Ok(Ok(stream)) =
+        tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(("127.0.0.1", port))).await
+    {
+        waiting.push(stream);
+    }
+    let trouble = not_sent(ask(Call { timeout: Duration::from_millis(300), ..post(port) }).await);
+    assert_eq!(trouble.reason, "timeout", "{trouble:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_was_withdrawn_is_never_sent() {
+    use http_body_util::BodyExt;
+    let (body, mark) = Watched::new(Secret::new(CANARY));
+    assert!(mark.withdraw());
+    assert!(body.collect().await.is_err());
+    let (body, mark) = Watched::new(Secret::new(CANARY));
+    assert_eq!(body.collect().await.unwrap().to_bytes(), CANARY);
+    assert!(!mark.withdraw());
+}
+
+#[test]
+fn settings_print_no_login() {
+    let proxy = Some("http://user:canary-7f3a@proxy:3128".parse().unwrap());
+    let settings = FetchSettings { proxy, ..FetchSettings::default() };
+    assert!(!format!("{settings:?} {:?}", Fetch::new(settings.clone()).unwrap()).contains(CANARY));
 }
 
 #[test]

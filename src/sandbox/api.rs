@@ -61,5 +61,6 @@ pub(super) fn refused(word: Refused) -> Draft {
 /// A refusal with its challenge (RFC 6750 §3).
 pub(super) fn challenge(status: u16, error: &str, description: &str) -> Draft {
     let value = format!("Bearer realm=\"sandbox\", error=\"{error}\", error_description=\"{description}\"");
-    Draft::json(status, &json!({"error": error, "error_description": description})).header(header::WWW_AUTHENTICATE, value)
+    Draft::json(status, &json!({"error": error, "error_description": description}))
+        .header(header::WWW_AUTHENTICATE, value)
 }

@@ -2,80 +2,14 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use super::profile::{Dice, Profile};
-use crate::{clock::Now, credential::Secret};
+use super::{
+    profile::{Dice, Profile},
+    terms::{Client, NewGrant, NewKey},
+};
+use crate::clock::Now;
 
 /// How long the old refresh token of a [`Profile::Sporadic`] grant goes on working.
 const SPORADIC_OVERLAP: Duration = Duration::from_secs(24 * 3600);
-
-/// An OAuth client.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Client {
-    /// `client_id`.
-    pub id: String,
-    /// `client_secret`; a client without one is public.
-    #[serde(default)]
-    pub secret: Option<Secret>,
-    /// PEM of the public key that checks its assertions.
-    #[serde(default)]
-    pub public_key: Option<String>,
-    /// How long access tokens of its own live (`client_credentials`, assertions), in seconds.
-    #[serde(default = "hour", with = "seconds")]
-    pub access_ttl: Duration,
-}
-
-/// What a grant is to be like. Times in seconds.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct NewGrant {
-    /// Whose it is.
-    pub client: String,
-    /// What becomes of used refresh tokens.
-    pub profile: Profile,
-    /// How long access tokens live.
-    #[serde(with = "seconds")]
-    pub access_ttl: Duration,
-    /// How long a refresh token lives that nobody uses; rotation begins it anew.
-    #[serde(with = "optional_seconds")]
-    pub refresh_ttl: Option<Duration>,
-    /// How long the grant lives, whatever happens.
-    #[serde(with = "optional_seconds")]
-    pub grant_ttl: Option<Duration>,
-    /// Granted scopes.
-    pub scope: String,
-    /// A new access token ends the older ones at once.
-    pub single_access: bool,
-    /// The API says in `x-token-expires-at` when the presented token ends.
-    pub expiry_header: bool,
-}
-
-impl Default for NewGrant {
-    fn default() -> Self {
-        Self {
-            client: "sandbox".into(),
-            profile: Profile::default(),
-            access_ttl: hour(),
-            refresh_ttl: None,
-            grant_ttl: None,
-            scope: "read write".into(),
-            single_access: false,
-            expiry_header: false,
-        }
-    }
-}
-
-/// What a static key is to be like.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct NewKey {
-    /// How long it lives, in seconds; for ever where absent.
-    #[serde(with = "optional_seconds")]
-    pub ttl: Option<Duration>,
-    /// The API says in `x-token-expires-at` when it ends.
-    pub expiry_header: bool,
-}
 
 /// Why something presented is no good; the word of the log.
 pub(super) type Refused = &'static str;
@@ -163,7 +97,15 @@ impl Authority {
         let ends = terms.grant_ttl.map(|ttl| now.boot + ttl);
         let grant = self.grants.len();
         self.names.insert(id.clone(), grant);
-        self.grants.push(Grant { id, terms, refresh: Vec::new(), access_minted: 0, access_killed: 0, revoked: false, ends });
+        self.grants.push(Grant {
+            id,
+            terms,
+            refresh: Vec::new(),
+            access_minted: 0,
+            access_killed: 0,
+            revoked: false,
+            ends,
+        });
         grant
     }
 
@@ -184,7 +126,9 @@ impl Authority {
         now: Now,
         dice: &mut Dice,
     ) -> Result<Minted, (Refused, bool)> {
-        let Some(Token::Refresh { grant, index }) = self.tokens.get(token) else { return Err(("unknown_token", false)) };
+        let Some(Token::Refresh { grant, index }) = self.tokens.get(token) else {
+            return Err(("unknown_token", false));
+        };
         let (grant, index) = (*grant, *index);
         let it = &mut self.grants[grant];
         if it.terms.client != client {
@@ -378,29 +322,4 @@ fn random(prefix: &str) -> String {
     let mut bytes = [0; 24];
     aws_lc_rs::rand::fill(&mut bytes).expect("the system has random numbers");
     bytes.iter().fold(prefix.to_owned(), |text, byte| text + &format!("{byte:02x}"))
-}
-
-fn hour() -> Duration {
-    Duration::from_secs(3600)
-}
-
-mod seconds {
-    use super::*;
-    pub(super) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64(time.as_secs_f64())
-    }
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(serde::de::Error::custom)
-    }
-}
-
-mod optional_seconds {
-    use super::*;
-    pub(super) fn serialize<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-        time.map(|time| time.as_secs_f64()).serialize(serializer)
-    }
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-        let seconds = Option::<f64>::deserialize(deserializer)?;
-        seconds.map(Duration::try_from_secs_f64).transpose().map_err(serde::de::Error::custom)
-    }
 }

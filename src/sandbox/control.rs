@@ -25,7 +25,8 @@ fn route(shared: &Arc<Shared>, parts: &Parts, body: &[u8]) -> Result<Draft, Draf
         let query = parts.uri.query().unwrap_or("");
         form_urlencoded::parse(query.as_bytes()).find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
     };
-    let known = |known: bool| if known { Ok(ok(&json!({"done": true}))) } else { Err(problem(404, "nothing has this id")) };
+    let known =
+        |known: bool| if known { Ok(ok(&json!({"done": true}))) } else { Err(problem(404, "nothing has this id")) };
     match (&parts.method, path.as_slice()) {
         (&Method::GET, [""] | ["admin"]) => Ok(ok(&overview(shared))),
         (&Method::POST, ["admin", "clients"]) => {

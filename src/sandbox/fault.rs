@@ -243,7 +243,9 @@ impl Switchboard {
             if !fault.meets(place, grant) || fault.calls == Some(0) {
                 return fault.calls != Some(0);
             }
-            if !matches!(fault.kind, FaultKind::Delay { .. } | FaultKind::Member { .. }) && std::mem::replace(&mut ended, true) {
+            if !matches!(fault.kind, FaultKind::Delay { .. } | FaultKind::Member { .. })
+                && std::mem::replace(&mut ended, true)
+            {
                 return true;
             }
             met.push(fault.kind.clone());
@@ -286,7 +288,10 @@ mod tests {
                 FaultKind::RateLimit { retry_after: RetryAfter::Seconds(7) }.next(2).at(Place::Any).of("grant-1"),
             ),
             (r#"{"fault":"rate_limit"}"#, FaultKind::RateLimit { retry_after: RetryAfter::None }.always()),
-            (r#"{"fault":"member","name":"expires_in"}"#, FaultKind::Member { name: "expires_in".into(), value: None }.always()),
+            (
+                r#"{"fault":"member","name":"expires_in"}"#,
+                FaultKind::Member { name: "expires_in".into(), value: None }.always(),
+            ),
             (
                 r#"{"fault":"member","name":"expires_in","value":null}"#,
                 FaultKind::Member { name: "expires_in".into(), value: Some(Value::Null) }.always(),
@@ -326,8 +331,13 @@ mod tests {
                 *seen.entry(kind.as_str()).or_insert(0) += 1;
             }
         }
-        let expected =
-            [("delay", 3000), ("duplicate_members", 1000), ("reset_after_commit", 2000), ("status", 2000), ("truncated", 1000)];
+        let expected = [
+            ("delay", 3000),
+            ("duplicate_members", 1000),
+            ("reset_after_commit", 2000),
+            ("status", 2000),
+            ("truncated", 1000),
+        ];
         assert_eq!(seen.len(), expected.len());
         for (name, count) in expected {
             assert!((count * 9 / 10..count * 11 / 10).contains(&seen[name]), "{name}: {}", seen[name]);

@@ -14,12 +14,13 @@ mod profile;
 mod record;
 mod reply;
 mod serve;
+mod terms;
 
 pub use admin::{Admin, Seed};
-pub use authority::{Client, NewGrant, NewKey};
 pub use fault::{Fault, FaultKind, Place, RetryAfter};
 pub use profile::{Profile, UnknownProfile};
 pub use record::{CallRecord, Counters, Totals};
+pub use terms::{Client, NewGrant, NewKey};
 
 use std::{
     fmt, io,
@@ -124,12 +125,7 @@ impl Sandbox {
         let (admin, admin_address) = bind(options.admin)?;
         let mut authority = Authority::default();
         authority.clients.extend(options.clients.into_iter().map(|client| (client.id.clone(), client)));
-        let state = State {
-            authority,
-            faults: Switchboard::default(),
-            log: Log::new(options.log_limit),
-            dice,
-        };
+        let state = State { authority, faults: Switchboard::default(), log: Log::new(options.log_limit), dice };
         let url = format!("http://{address}{prefix}");
         let shared = Arc::new(Shared {
             clock: options.clock,

@@ -24,11 +24,22 @@ pub(super) type Form = BTreeMap<String, String>;
 /// Who asks, by which right.
 #[derive(Debug)]
 pub(super) enum Asked {
-    Refresh { client: Result<String, Draft>, token: String },
-    Client { client: Result<String, Draft>, scope: String },
-    Assertion { assertion: String, scope: String },
+    Refresh {
+        client: Result<String, Draft>,
+        token: String,
+    },
+    Client {
+        client: Result<String, Draft>,
+        scope: String,
+    },
+    Assertion {
+        assertion: String,
+        scope: String,
+    },
     /// An app's own: `POST /app/installations/{id}/access_tokens` with the assertion as bearer.
-    App { assertion: String },
+    App {
+        assertion: String,
+    },
     Wrong(Draft),
 }
 
@@ -59,13 +70,13 @@ impl Shared {
             Some("refresh_token") => {
                 Asked::Refresh { client: self.client(headers, form), token: text("refresh_token") }
             }
-            Some("client_credentials") => {
-                Asked::Client { client: self.client(headers, form), scope: text("scope") }
-            }
+            Some("client_credentials") => Asked::Client { client: self.client(headers, form), scope: text("scope") },
             Some("urn:ietf:params:oauth:grant-type:jwt-bearer") => {
                 Asked::Assertion { assertion: text("assertion"), scope: text("scope") }
             }
-            Some(_) => Asked::Wrong(refusal(400, "unsupported_grant_type", "refresh_token, client_credentials, jwt-bearer")),
+            Some(_) => {
+                Asked::Wrong(refusal(400, "unsupported_grant_type", "refresh_token, client_credentials, jwt-bearer"))
+            }
             None => Asked::Wrong(refusal(400, "invalid_request", "grant_type is missing")),
         }
     }
@@ -121,7 +132,8 @@ impl Shared {
         let basic = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
         let (id, secret) = match basic {
             Some(pair) => {
-                let pair = STANDARD.decode(pair).ok().and_then(|pair| String::from_utf8(pair).ok()).ok_or_else(denied)?;
+                let pair =
+                    STANDARD.decode(pair).ok().and_then(|pair| String::from_utf8(pair).ok()).ok_or_else(denied)?;
                 let (id, secret) = pair.split_once(':').ok_or_else(denied)?;
                 (decoded(id), Some(decoded(secret)))
             }
@@ -188,7 +200,9 @@ pub(super) fn refusal(status: u16, error: &str, description: &str) -> Draft {
 }
 
 fn decoded(text: &str) -> String {
-    form_urlencoded::parse(format!("x={text}").as_bytes()).next().map_or_else(String::new, |(_, value)| value.into_owned())
+    form_urlencoded::parse(format!("x={text}").as_bytes())
+        .next()
+        .map_or_else(String::new, |(_, value)| value.into_owned())
 }
 
 /// Checks an assertion with the public key of the client that it names (RFC 7523 §3); the client's id.
@@ -200,7 +214,8 @@ fn verified(
 ) -> Result<String, &'static str> {
     let header = jsonwebtoken::decode_header(assertion).map_err(|_| "the assertion is no JWT")?;
     let claims = assertion.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
-    let claims: Value = claims.and_then(|json| serde_json::from_slice(&json).ok()).ok_or("the assertion has no claims")?;
+    let claims: Value =
+        claims.and_then(|json| serde_json::from_slice(&json).ok()).ok_or("the assertion has no claims")?;
     let issuer = claims["iss"].as_str().ok_or("the assertion has no issuer")?;
     let pem = public_key(issuer).ok_or("the issuer is unknown or has no public key")?;
     let key = match header.alg.family() {
@@ -223,7 +238,9 @@ fn verified(
     match () {
         () if issued > second => Err("the assertion was issued in the future"),
         () if ends <= second => Err("the assertion has expired"),
-        () if ends - issued > Duration::from_secs(3600).as_secs().cast_signed() => Err("the assertion lives for more than an hour"),
+        () if ends - issued > Duration::from_secs(3600).as_secs().cast_signed() => {
+            Err("the assertion lives for more than an hour")
+        }
         () => Ok(issuer.to_owned()),
     }
 }

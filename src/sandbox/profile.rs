@@ -26,7 +26,9 @@ pub enum Profile {
 
 /// A text that names no profile.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no rotation profile: none, grace(SECONDS), until_first_use, strict, strict_kill_family, sporadic(PROBABILITY)")]
+#[error(
+    "{0:?} is no rotation profile: none, grace(SECONDS), until_first_use, strict, strict_kill_family, sporadic(PROBABILITY)"
+)]
 pub struct UnknownProfile(String);
 
 impl FromStr for Profile {
@@ -42,9 +44,7 @@ impl FromStr for Profile {
             ("until_first_use", None) => Ok(Self::UntilFirstUse),
             ("strict", None) => Ok(Self::Strict),
             ("strict_kill_family", None) => Ok(Self::StrictKillFamily),
-            ("grace", Some(seconds)) => {
-                Duration::try_from_secs_f64(seconds).map(Self::Grace).map_err(|_| unknown())
-            }
+            ("grace", Some(seconds)) => Duration::try_from_secs_f64(seconds).map(Self::Grace).map_err(|_| unknown()),
             ("sporadic", Some(p)) if (0.0..=1.0).contains(&p) => Ok(Self::Sporadic(p)),
             _ => Err(unknown()),
         }
@@ -106,7 +106,9 @@ mod tests {
 
     #[test]
     fn profiles_are_spelt_as_they_are_read() {
-        for text in ["none", "grace(30)", "grace(0.5)", "until_first_use", "strict", "strict_kill_family", "sporadic(0.04)"] {
+        for text in
+            ["none", "grace(30)", "grace(0.5)", "until_first_use", "strict", "strict_kill_family", "sporadic(0.04)"]
+        {
             assert_eq!(text.parse::<Profile>().unwrap().to_string(), text);
         }
         for text in ["", "grace", "grace(-1)", "grace(x)", "sporadic(2)", "strict(1)", "lenient"] {

@@ -44,7 +44,8 @@ pub(super) fn url(template: &str, value: impl Fn(&str) -> Option<String>) -> Res
         if behind_host {
             filled.extend(encoded(&value));
         } else if filled.is_empty() {
-            let origin = Url::parse(&value).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+            let origin =
+                Url::parse(&value).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
             origin.ok_or_else(|| Unmakable::Address(format!("{{{name}}} must be an address (https://…)")))?;
             filled.push_str(value.trim_end_matches('/'));
         } else if value.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b':')) {
@@ -65,7 +66,11 @@ fn encoded(value: &str) -> impl Iterator<Item = char> {
     value.bytes().flat_map(|byte| {
         let plain = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
         let hex = |digit: u8| char::from_digit(digit.into(), 16).map_or('0', |c| c.to_ascii_uppercase());
-        let text = if plain { [Some(byte.into()), None, None] } else { [Some('%'), Some(hex(byte >> 4)), Some(hex(byte & 15))] };
+        let text = if plain {
+            [Some(byte.into()), None, None]
+        } else {
+            [Some('%'), Some(hex(byte >> 4)), Some(hex(byte & 15))]
+        };
         text.into_iter().flatten()
     })
 }

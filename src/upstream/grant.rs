@@ -85,10 +85,8 @@ fn endpoint(subject: &Subject) -> Result<Url, Unmakable> {
         return fill::url(template, |name| fill::value(subject, name));
     }
     let named = (subject.kind == Kind::JwtBearer).then(|| subject.material.other.text("token_uri")).flatten();
-    let named = named.ok_or_else(|| Unmakable::Undescribed {
-        provider: subject.provider.name.clone(),
-        what: "token_endpoint",
-    })?;
+    let named = named
+        .ok_or_else(|| Unmakable::Undescribed { provider: subject.provider.name.clone(), what: "token_endpoint" })?;
     Url::parse(&named).map_err(|error| Unmakable::Address(format!("the secret's token_uri is no address: {error}")))
 }
 

@@ -64,7 +64,9 @@ pub enum Unmakable {
         what: &'static str,
     },
     /// The provider has no way for this kind of credential.
-    #[error("provider {provider} does not describe {kind} credentials: choose another kind, or describe it in the provider's file")]
+    #[error(
+        "provider {provider} does not describe {kind} credentials: choose another kind, or describe it in the provider's file"
+    )]
     Unsupported {
         /// Whose file.
         provider: String,

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::{
-    catalogue::{Assertion, ClientAuthentication, Probe, Request, Rules, Token},
+    catalogue::{Assertion, ClientAuthentication, Probe, Request, Token},
     credential::Rotation,
     fetch::Call,
 };
@@ -25,7 +25,7 @@ fn provider() -> Provider {
         refresh_absolute: None,
         default_lifetime: None,
         max_lead: None,
-        rules: Rules::default(),
+        rules: Default::default(),
     }
 }
 
@@ -63,10 +63,7 @@ fn the_client_shows_itself_as_the_provider_wants() {
     // RFC 6749 §2.3.1: base64 of `i%3Ad:s+e%26c%3A`.
     assert_eq!(header(&basic, "authorization"), Some("Basic aSUzQWQ6cytlJTI2YyUzQQ=="));
     let post = ask(ClientAuthentication::Post, GRANT).unwrap();
-    assert_eq!(
-        body(&post),
-        "grant_type=refresh_token&refresh_token=r%2F1&client_id=i%3Ad&client_secret=s+e%26c%3A"
-    );
+    assert_eq!(body(&post), "grant_type=refresh_token&refresh_token=r%2F1&client_id=i%3Ad&client_secret=s+e%26c%3A");
     assert_eq!(header(&post, "authorization"), None);
     let public = "grant_type=refresh_token&refresh_token=r%2F1&client_id=i%3Ad";
     assert_eq!(body(&ask(ClientAuthentication::None, GRANT).unwrap()), public);
@@ -155,8 +152,7 @@ fn a_service_accounts_own_key_file_is_enough() {
     let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
     let call = grant::call(&subject, now).unwrap();
     assert_eq!(call.url.as_str(), "https://oauth.example.com/token");
-    let form: BTreeMap<String, String> =
-        url::form_urlencoded::parse(body(&call).as_bytes()).into_owned().collect();
+    let form: BTreeMap<String, String> = url::form_urlencoded::parse(body(&call).as_bytes()).into_owned().collect();
     assert_eq!(form["grant_type"], "urn:ietf:params:oauth:grant-type:jwt-bearer");
     assert_eq!(form.keys().collect::<Vec<_>>(), ["assertion", "grant_type", "scope"]);
     let part = |index| {

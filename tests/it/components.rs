@@ -71,7 +71,7 @@ pub fn folder() -> PathBuf {
 }
 
 /// Where installed servers live.
-pub fn tools() -> PathBuf {
+fn tools() -> PathBuf {
     std::env::var_os("TOOLS_DIR")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools"), PathBuf::from)
 }
