@@ -1,6 +1,6 @@
 //! `credd sandbox`: a provider to rehearse with.
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::Args;
 
@@ -49,8 +49,8 @@ pub async fn run(args: SandboxArgs) -> ExitCode {
     let client = Client {
         id: args.client.clone(),
         secret: Some(secret),
-        public_key: None,
-        access_ttl: std::time::Duration::from_secs(args.access_ttl),
+        access_ttl: Duration::from_secs(args.access_ttl),
+        ..Client::default()
     };
     let options = Options {
         listen: args.listen,
@@ -70,7 +70,7 @@ pub async fn run(args: SandboxArgs) -> ExitCode {
     let terms = NewGrant {
         client: args.client.clone(),
         profile: args.profile,
-        access_ttl: std::time::Duration::from_secs(args.access_ttl),
+        access_ttl: Duration::from_secs(args.access_ttl),
         ..NewGrant::default()
     };
     let text = if args.json { json(&sandbox, &args, &terms) } else { words(&sandbox, &args, &terms) };

@@ -20,6 +20,8 @@ pub(super) struct Minted {
     pub(super) grant: String,
     pub(super) access_token: String,
     pub(super) access: u64,
+    /// It is not one that was handed out before.
+    pub(super) fresh: bool,
     pub(super) lifetime: Duration,
     pub(super) scope: String,
     /// With its generation, where the grant has one.
@@ -47,6 +49,7 @@ struct Grant {
     access_minted: u64,
     /// Access tokens up to this number were killed with the grant.
     access_killed: u64,
+    last_access: Option<(String, Duration)>,
     revoked: bool,
     ends: Option<Duration>,
 }
@@ -54,6 +57,7 @@ struct Grant {
 impl Grant {
     fn kill(&mut self) {
         self.revoked = true;
+        self.last_access = None;
         self.access_killed = self.access_minted;
     }
 }
@@ -70,7 +74,7 @@ struct Refresh {
 #[derive(Debug)]
 enum Token {
     Refresh { grant: usize, index: usize },
-    Access { grant: usize, number: u64, bought: Option<usize>, ends: Duration, revoked: bool },
+    Access { grant: usize, number: u64, bought: Option<usize>, begins: Duration, ends: Duration, revoked: bool },
     Key { id: String, ends: Option<Duration>, expiry_header: bool, revoked: bool },
 }
 
@@ -79,6 +83,7 @@ enum Token {
 pub(super) struct Authority {
     pub(super) clients: HashMap<String, Client>,
     grants: Vec<Grant>,
+    granted: u64,
     names: HashMap<String, usize>,
     tokens: HashMap<String, Token>,
     keys: HashMap<String, String>,
@@ -87,10 +92,26 @@ pub(super) struct Authority {
 impl Authority {
     /// A grant with its first pair of tokens.
     pub(super) fn grant(&mut self, terms: NewGrant, now: Now) -> (String, Minted) {
-        let id = format!("grant-{}", self.grants.len() + 1);
+        self.granted += 1;
+        let id = format!("grant-{}", self.granted);
+        self.make_room(&terms.client);
         let grant = self.add(id.clone(), terms, now);
         let index = self.mint_refresh(grant, None, now);
         (id, self.answer(grant, Some(index), true, false, now))
+    }
+
+    /// Kills the oldest living grants of a client that has as many as it may.
+    fn make_room(&mut self, client: &str) {
+        let Some(max) = self.clients.get(client).and_then(|client| client.max_grants) else { return };
+        let living: Vec<usize> = (0..self.grants.len())
+            .filter(|at| {
+                let grant = &self.grants[*at];
+                grant.terms.client == client && !grant.revoked && !grant.refresh.is_empty()
+            })
+            .collect();
+        for at in living.iter().take((living.len() + 1).saturating_sub(max)) {
+            self.grants[*at].kill();
+        }
     }
 
     fn add(&mut self, id: String, terms: NewGrant, now: Now) -> usize {
@@ -103,6 +124,7 @@ impl Authority {
             refresh: Vec::new(),
             access_minted: 0,
             access_killed: 0,
+            last_access: None,
             revoked: false,
             ends,
         });
@@ -211,21 +233,27 @@ impl Authority {
     }
 
     fn answer(&mut self, grant: usize, index: Option<usize>, rotated: bool, reuse: bool, now: Now) -> Minted {
-        let access_token = random("sbx_at_");
         let it = &mut self.grants[grant];
-        it.access_minted += 1;
-        let (number, lifetime) = (it.access_minted, it.terms.access_ttl);
         if let Some(index) = index {
             // A use begins a refresh token's idle time anew.
             it.refresh[index].ends = it.terms.refresh_ttl.map(|ttl| now.boot + ttl);
         }
-        let token = Token::Access { grant, number, bought: index, ends: now.boot + lifetime, revoked: false };
-        self.tokens.insert(access_token.clone(), token);
+        let again = it.last_access.clone().filter(|(_, ends)| it.terms.same_access && *ends > now.boot);
+        let fresh = again.is_none();
+        let (access_token, ends) = again.unwrap_or_else(|| (random("sbx_at_"), now.boot + it.terms.access_ttl));
+        if fresh {
+            it.access_minted += 1;
+            it.last_access = Some((access_token.clone(), ends));
+            let (number, begins) = (it.access_minted, now.boot + it.terms.settling);
+            let token = Token::Access { grant, number, bought: index, begins, ends, revoked: false };
+            self.tokens.insert(access_token.clone(), token);
+        }
         Minted {
             grant: it.id.clone(),
             access_token,
-            access: number,
-            lifetime,
+            access: it.access_minted,
+            fresh,
+            lifetime: ends.saturating_sub(now.boot),
             scope: it.terms.scope.clone(),
             refresh_token: index.map(|index| (it.refresh[index].text.clone(), index as u64 + 1)),
             rotated,
@@ -237,7 +265,7 @@ impl Authority {
     pub(super) fn present(&mut self, text: &str, look: bool, now: Now) -> Result<Holder, (Refused, Option<Holder>)> {
         let over = |ends: Option<Duration>| ends.is_some_and(|ends| now.boot >= ends);
         match self.tokens.get(text) {
-            Some(&Token::Access { grant, number, bought, ends, revoked }) => {
+            Some(&Token::Access { grant, number, bought, begins, ends, revoked }) => {
                 let it = &self.grants[grant];
                 let holder = Holder {
                     grant: it.id.clone(),
@@ -251,6 +279,9 @@ impl Authority {
                 }
                 if over(Some(ends)) {
                     return Err(("expired", Some(holder)));
+                }
+                if now.boot < begins {
+                    return Err(("settling", Some(holder)));
                 }
                 if !look {
                     self.used(grant, bought);

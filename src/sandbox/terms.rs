@@ -18,9 +18,25 @@ pub struct Client {
     /// PEM of the public key that checks its assertions.
     #[serde(default)]
     pub public_key: Option<String>,
-    /// How long access tokens of its own live (`client_credentials`, assertions), in seconds.
+    /// How long access tokens of its own live (`client_credentials`, assertions).
     #[serde(default = "hour", with = "seconds")]
     pub access_ttl: Duration,
+    /// So many grants live at once; a further one silently kills the oldest (RF-38).
+    #[serde(default)]
+    pub max_grants: Option<usize>,
+}
+
+impl Default for Client {
+    /// `sandbox` with the secret `sandbox-secret`.
+    fn default() -> Self {
+        Self {
+            id: "sandbox".into(),
+            secret: Some(Secret::new("sandbox-secret")),
+            public_key: None,
+            access_ttl: hour(),
+            max_grants: None,
+        }
+    }
 }
 
 /// What a grant is to be like. Times in seconds.
@@ -44,6 +60,11 @@ pub struct NewGrant {
     pub scope: String,
     /// A new access token ends the older ones at once.
     pub single_access: bool,
+    /// A refresh brings the same access token again until it ends (RF-32).
+    pub same_access: bool,
+    /// The API refuses a new access token for so long (RF-33).
+    #[serde(with = "seconds")]
+    pub settling: Duration,
     /// The API says in `x-token-expires-at` when the presented token ends.
     pub expiry_header: bool,
 }
@@ -58,6 +79,8 @@ impl Default for NewGrant {
             grant_ttl: None,
             scope: "read write".into(),
             single_access: false,
+            same_access: false,
+            settling: Duration::ZERO,
             expiry_header: false,
         }
     }

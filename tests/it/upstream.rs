@@ -4,7 +4,7 @@ mod assertions;
 mod oidc;
 mod tls;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use credd::{
     catalogue::{ClientAuthentication, Probe, Provider, Request, Token},
@@ -78,12 +78,7 @@ fn read(exchange: Exchange) -> (u16, Value) {
 #[tokio::test]
 async fn every_way_to_show_the_client_is_understood() {
     let sandbox = sandbox().await;
-    let odd = Client {
-        id: "a:b c".into(),
-        secret: Some(Secret::new("p%+&=:é")),
-        public_key: None,
-        access_ttl: Duration::from_secs(60),
-    };
+    let odd = Client { id: "a:b c".into(), secret: Some(Secret::new("p%+&=:é")), ..Client::default() };
     sandbox.admin().client(odd.clone());
     sandbox.admin().client(Client { id: "public".into(), secret: None, ..odd });
     for (client, method, json) in [

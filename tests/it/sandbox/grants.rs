@@ -185,14 +185,44 @@ async fn a_client_must_be_who_it_says() {
     let form = [("grant_type", "refresh_token"), ("refresh_token", seed.refresh_token.expose())];
     let twice = [("client_id", "sandbox"), form[0], form[1]];
     assert_eq!(read(world.post("/token", &twice).await).1["error"], "invalid_request", "a parameter twice");
-    world.sandbox.admin().client(Client {
-        id: "sandbox".into(),
-        secret: Some(Secret::new("another")),
-        public_key: None,
-        access_ttl: Duration::from_secs(60),
-    });
+    world.sandbox.admin().client(Client { secret: Some(Secret::new("another")), ..Client::default() });
     let reply = replied(world.post("/token", &form).await);
     assert_eq!(reply.status, 401);
     assert!(reply.header("www-authenticate").unwrap().starts_with("Basic"));
     assert!(world.sandbox.admin().is_live(&seed.refresh_token), "nothing was spent");
+}
+
+#[tokio::test]
+async fn rf32_the_same_access_token_may_come_again_until_it_ends() {
+    let world = World::new().await;
+    let terms = NewGrant { same_access: true, access_ttl: Duration::from_secs(60), ..NewGrant::default() };
+    let seed = world.sandbox.admin().grant(terms);
+    let (access, next) = world.renewed(&seed.refresh_token).await;
+    assert_eq!(access, seed.access_token);
+    world.clock.advance(60);
+    let (access, _) = world.renewed(&next).await;
+    assert_ne!(access, seed.access_token);
+    let counters = world.sandbox.admin().counters_of(&seed.id);
+    assert_eq!((counters.access_tokens_minted, counters.refresh_tokens_minted), (1, 2));
+}
+
+#[tokio::test]
+async fn rf33_a_new_access_token_may_need_time_to_settle() {
+    let world = World::new().await;
+    let terms = NewGrant { settling: Duration::from_secs(10), ..NewGrant::default() };
+    let seed = world.sandbox.admin().grant(terms);
+    world.clock.advance(9);
+    assert_eq!(world.me(&seed.access_token).await.status, 401);
+    world.clock.advance(1);
+    assert_eq!(world.me(&seed.access_token).await.status, 200);
+}
+
+#[tokio::test]
+async fn rf38_the_oldest_grant_gives_way_to_the_newest() {
+    let world = World::new().await;
+    let admin = world.sandbox.admin();
+    admin.client(Client { max_grants: Some(2), ..Client::default() });
+    let seeds = [world.grant("strict"), world.grant("strict"), world.grant("strict")];
+    assert_eq!(seeds.each_ref().map(|seed| admin.is_live(&seed.refresh_token)), [false, true, true]);
+    world.refused(&seeds[0].refresh_token).await;
 }
