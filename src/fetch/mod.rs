@@ -49,7 +49,8 @@ impl fmt::Debug for Call {
 pub enum Exchange {
     /// Nothing reached the upstream: it cannot have acted. A plain retry is safe.
     NotSent(Trouble),
-    /// Some of the request left us and no complete reply came back: the upstream may have acted.
+    /// Some of the request left us and no complete reply came back: the upstream may have acted. A call without a body
+    /// that ran out of time counts here too, because nothing tells whether it left.
     Ambiguous(Trouble),
     /// A complete reply.
     Replied(Reply),

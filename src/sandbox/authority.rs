@@ -310,7 +310,11 @@ impl Authority {
     pub(super) fn revoke_token(&mut self, text: &str) -> bool {
         match self.tokens.get_mut(text) {
             Some(Token::Refresh { grant, .. }) => self.grants[*grant].kill(),
-            Some(Token::Access { revoked, .. } | Token::Key { revoked, .. }) => *revoked = true,
+            Some(Token::Access { grant, revoked, .. }) => {
+                *revoked = true;
+                self.grants[*grant].last_access = None;
+            }
+            Some(Token::Key { revoked, .. }) => *revoked = true,
             None => return false,
         }
         true

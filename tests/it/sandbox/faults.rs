@@ -152,3 +152,15 @@ async fn bad_weather_is_the_same_for_the_same_seed() {
     assert!(first.1.iter().any(|faults| !faults.is_empty()));
     assert_ne!(first.0, sky(12).await.0);
 }
+
+#[tokio::test]
+async fn a_scripted_reply_comes_as_it_was_written() {
+    let world = World::new().await;
+    let seed = world.grant("strict");
+    let headers = [("Content-Length", "7"), ("X-Tag", "a"), ("content-type", "text/csv")];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    world.sandbox.admin().fault(FaultKind::Raw { status: 402, headers, body: "a,b".into() }.next(1));
+    let reply = replied(world.refresh(&seed.refresh_token).await);
+    assert_eq!((reply.status, reply.body.as_slice(), reply.header("x-tag")), (402, b"a,b".as_slice(), Some("a")));
+    assert_eq!((reply.header("content-type"), reply.header("content-length")), (Some("text/csv"), Some("3")));
+}
