@@ -1,6 +1,6 @@
 //! `credd sandbox`: a provider to rehearse with.
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::Args;
 
@@ -49,8 +49,8 @@ pub async fn run(args: SandboxArgs) -> ExitCode {
     let client = Client {
         id: args.client.clone(),
         secret: Some(secret),
-        public_key: None,
-        access_ttl: std::time::Duration::from_secs(args.access_ttl),
+        access_ttl: Duration::from_secs(args.access_ttl),
+        ..Client::default()
     };
     let options = Options {
         listen: args.listen,
@@ -70,7 +70,7 @@ pub async fn run(args: SandboxArgs) -> ExitCode {
     let terms = NewGrant {
         client: args.client.clone(),
         profile: args.profile,
-        access_ttl: std::time::Duration::from_secs(args.access_ttl),
+        access_ttl: Duration::from_secs(args.access_ttl),
         ..NewGrant::default()
     };
     let text = if args.json { json(&sandbox, &args, &terms) } else { words(&sandbox, &args, &terms) };
@@ -112,7 +112,8 @@ fn words(sandbox: &Running, args: &SandboxArgs, terms: &NewGrant) -> String {
     );
     for _ in 0..args.grants {
         let seed = sandbox.admin().grant(terms.clone());
-        text += &format!("\n{}, {}, as a home store keeps it:\n  {}\n", seed.id, terms.profile, seed.document().expose());
+        text +=
+            &format!("\n{}, {}, as a home store keeps it:\n  {}\n", seed.id, terms.profile, seed.document().expose());
     }
     text + &format!(
         "\nTry meanwhile:\n  curl -s {admin}/admin/log\n  curl -s {admin}/admin/counters\n  \
@@ -127,4 +128,39 @@ fn open_more_files() {
     let limit = getrlimit(Resource::Nofile);
     // Where the system says no, the limit stays as it was.
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: SandboxArgs,
+    }
+
+    fn args(line: &[&str]) -> Result<SandboxArgs, clap::Error> {
+        Line::try_parse_from([&["sandbox"], line].concat()).map(|line| line.args)
+    }
+
+    #[tokio::test]
+    async fn what_is_printed_opens_the_sandbox() {
+        let args = args(&["--grants", "2", "--profile", "grace(30)", "--access-ttl", "5"]).unwrap();
+        let sandbox = Sandbox::start(Options::default()).await.unwrap();
+        let terms = NewGrant { profile: args.profile, ..NewGrant::default() };
+        let printed: serde_json::Value = serde_json::from_str(&json(&sandbox, &args, &terms)).unwrap();
+        assert_eq!(printed["grants"].as_array().unwrap().len(), 2);
+        let token = Secret::new(printed["grants"][1]["secret"]["refresh_token"].as_str().unwrap());
+        assert_eq!(sandbox.admin().find(&token), Some(("grant-2".into(), 1)));
+        let said = words(&sandbox, &args, &terms);
+        assert!(said.contains(&sandbox.token_endpoint()) && said.contains("grant-3, grace(30)"), "{said}");
+    }
+
+    #[test]
+    fn a_profile_that_does_not_exist_is_named_with_those_that_do() {
+        let error = args(&["--profile", "lenient"]).unwrap_err().to_string();
+        assert!(error.contains("until_first_use"), "{error}");
+    }
 }

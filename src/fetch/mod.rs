@@ -49,7 +49,8 @@ impl fmt::Debug for Call {
 pub enum Exchange {
     /// Nothing reached the upstream: it cannot have acted. A plain retry is safe.
     NotSent(Trouble),
-    /// Some of the request left us and no complete reply came back: the upstream may have acted.
+    /// Some of the request left us and no complete reply came back: the upstream may have acted. A call without a body
+    /// that ran out of time counts here too, because nothing tells whether it left.
     Ambiguous(Trouble),
     /// A complete reply.
     Replied(Reply),
@@ -66,7 +67,7 @@ pub struct Trouble {
 }
 
 /// What the client may trust and where it may go.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct FetchSettings {
     /// PEM bundles of private authorities, trusted beside the system's own.
     pub private_ca: Vec<Vec<u8>>,
@@ -74,6 +75,17 @@ pub struct FetchSettings {
     pub plain_http: Vec<String>,
     /// The proxy for HTTPS, by CONNECT. The environment's proxy variables are never read.
     pub proxy: Option<url::Url>,
+}
+
+impl fmt::Debug for FetchSettings {
+    /// Without the proxy's address: it may hold a login.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FetchSettings")
+            .field("private_ca", &self.private_ca.len())
+            .field("plain_http", &self.plain_http)
+            .field("proxy", &self.proxy.is_some())
+            .finish()
+    }
 }
 
 /// Settings from which no client can be made.
@@ -95,11 +107,16 @@ pub enum FetchError {
 }
 
 /// The client. Cheap to share, holds no connection.
-#[derive(Debug)]
 pub struct Fetch {
     client: Client,
     plain_http: Vec<String>,
     proxied: bool,
+}
+
+impl fmt::Debug for Fetch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fetch")
+    }
 }
 
 impl Fetch {
@@ -154,22 +171,20 @@ impl Fetch {
             request = request.body(reqwest::Body::wrap(body));
             handed = Some(mark);
         }
+        let outcome = tokio::time::timeout(call.timeout, attempt(request, &target)).await;
         // Without a body there is no mark; whatever was under way may then have left.
-        let may_have_left = move || handed.as_ref().is_none_or(watched::Mark::is_set);
-        match tokio::time::timeout(call.timeout, attempt(request, &target)).await {
+        let may_have_left = handed.is_none_or(|mark| !mark.withdraw());
+        match outcome {
             Ok(Ok(reply)) => Exchange::Replied(reply),
-            Ok(Err(Ended { connected: false, trouble })) => Exchange::NotSent(trouble),
-            Ok(Err(Ended { trouble, .. })) if may_have_left() => Exchange::Ambiguous(trouble),
-            Ok(Err(Ended { trouble, .. })) => Exchange::NotSent(trouble),
+            Ok(Err(ended)) if ended.connected && may_have_left => Exchange::Ambiguous(ended.trouble),
+            Ok(Err(ended)) => Exchange::NotSent(ended.trouble),
+            Err(_) if may_have_left => {
+                let detail = format!("no complete reply from {target} within {:?}", call.timeout);
+                Exchange::Ambiguous(Trouble { reason: "timeout", detail })
+            }
             Err(_) => {
-                let limit = call.timeout;
-                if may_have_left() {
-                    let detail = format!("no complete reply from {target} within {limit:?}");
-                    Exchange::Ambiguous(Trouble { reason: "timeout", detail })
-                } else {
-                    let detail = format!("no connection to {target} within {limit:?}; nothing was sent");
-                    Exchange::NotSent(Trouble { reason: "timeout", detail })
-                }
+                let detail = format!("no connection to {target} within {:?}; nothing was sent", call.timeout);
+                Exchange::NotSent(Trouble { reason: "timeout", detail })
             }
         }
     }

@@ -315,6 +315,41 @@ async fn a_header_that_http_cannot_carry_is_not_sent_and_not_quoted() {
     assert_eq!(count.load(Ordering::SeqCst), 0);
 }
 
+#[tokio::test]
+async fn a_connection_that_never_stands_in_time_sends_nothing() {
+    // Nobody accepts, and the queue is full: the handshake of TCP stays open.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut waiting = Vec::new();
+    while let Ok(Ok(stream)) =
+        tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(("127.0.0.1", port))).await
+    {
+        waiting.push(stream);
+    }
+    let trouble = not_sent(ask(Call { timeout: Duration::from_millis(300), ..post(port) }).await);
+    assert_eq!(trouble.reason, "timeout", "{trouble:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_was_withdrawn_is_never_sent() {
+    use http_body_util::BodyExt;
+    let (body, mark) = Watched::new(Secret::new(CANARY));
+    assert!(mark.withdraw());
+    assert!(body.collect().await.is_err());
+    let (body, mark) = Watched::new(Secret::new(CANARY));
+    assert_eq!(body.collect().await.unwrap().to_bytes(), CANARY);
+    assert!(!mark.withdraw());
+}
+
+#[test]
+fn settings_print_no_login() {
+    let proxy = Some("http://user:canary-7f3a@proxy:3128".parse().unwrap());
+    let settings = FetchSettings { proxy, ..FetchSettings::default() };
+    assert!(!format!("{settings:?} {:?}", Fetch::new(settings.clone()).unwrap()).contains(CANARY));
+}
+
 #[test]
 fn a_call_prints_method_and_host_alone() {
     assert_eq!(format!("{:?}", post(80)), "Call(POST 127.0.0.1)");

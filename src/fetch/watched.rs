@@ -1,11 +1,11 @@
-//! A request body that remembers whether anybody took it.
+//! A request body that knows whether anybody took it.
 
 use std::{
-    convert::Infallible,
+    io,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll},
 };
@@ -15,21 +15,27 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use crate::credential::Secret;
 
-/// Set from the moment at which bytes of the request may be on their way.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Mark(Arc<AtomicBool>);
+const WAITING: u8 = 0;
+const TAKEN: u8 = 1;
+const WITHDRAWN: u8 = 2;
+
+/// Our end of a body: says whether bytes of the request may be on their way.
+#[derive(Debug)]
+pub(super) struct Mark(Arc<AtomicU8>);
 
 impl Mark {
-    pub(super) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+    /// Takes the body back. True if nobody had taken it, and then nobody will: the request never leaves.
+    pub(super) fn withdraw(&self) -> bool {
+        self.0.compare_exchange(WAITING, WITHDRAWN, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 
 /// The connection asks for the body in the same breath in which it buffers the head, before it writes either: a body
-/// that nobody asked for means that nothing left. It cannot be cloned, so nothing below can send it twice.
+/// that nobody asked for means that nothing left, and one that was withdrawn in time breaks the connection instead.
+/// It cannot be cloned, so nothing below can send it twice.
 pub(super) struct Watched {
     body: Option<Bytes>,
-    mark: Mark,
+    fate: Arc<AtomicU8>,
 }
 
 impl Watched {
@@ -40,18 +46,20 @@ impl Watched {
                 self.0.expose().as_bytes()
             }
         }
-        let mark = Mark::default();
-        (Self { body: Some(Bytes::from_owner(Owner(body))), mark: mark.clone() }, mark)
+        let fate = Arc::new(AtomicU8::new(WAITING));
+        (Self { body: Some(Bytes::from_owner(Owner(body))), fate: Arc::clone(&fate) }, Mark(fate))
     }
 }
 
 impl Body for Watched {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.mark.0.store(true, Ordering::Release);
-        Poll::Ready(self.body.take().map(|bytes| Ok(Frame::data(bytes))))
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        match self.fate.compare_exchange(WAITING, TAKEN, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) | Err(TAKEN) => Poll::Ready(self.body.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Err(_) => Poll::Ready(Some(Err(io::Error::other("withdrawn")))),
+        }
     }
 
     fn is_end_stream(&self) -> bool {

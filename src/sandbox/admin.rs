@@ -6,9 +6,9 @@ use jiff::Timestamp;
 
 use super::{
     Shared,
-    authority::{Client, NewGrant, NewKey},
     fault::Fault,
     record::{CallRecord, Counters, Totals},
+    terms::{Client, NewGrant, NewKey},
 };
 use crate::credential::Secret;
 

@@ -2,80 +2,14 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use super::profile::{Dice, Profile};
-use crate::{clock::Now, credential::Secret};
+use super::{
+    profile::{Dice, Profile},
+    terms::{Client, NewGrant, NewKey},
+};
+use crate::clock::Now;
 
 /// How long the old refresh token of a [`Profile::Sporadic`] grant goes on working.
 const SPORADIC_OVERLAP: Duration = Duration::from_secs(24 * 3600);
-
-/// An OAuth client.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Client {
-    /// `client_id`.
-    pub id: String,
-    /// `client_secret`; a client without one is public.
-    #[serde(default)]
-    pub secret: Option<Secret>,
-    /// PEM of the public key that checks its assertions.
-    #[serde(default)]
-    pub public_key: Option<String>,
-    /// How long access tokens of its own live (`client_credentials`, assertions), in seconds.
-    #[serde(default = "hour", with = "seconds")]
-    pub access_ttl: Duration,
-}
-
-/// What a grant is to be like. Times in seconds.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct NewGrant {
-    /// Whose it is.
-    pub client: String,
-    /// What becomes of used refresh tokens.
-    pub profile: Profile,
-    /// How long access tokens live.
-    #[serde(with = "seconds")]
-    pub access_ttl: Duration,
-    /// How long a refresh token lives that nobody uses; rotation begins it anew.
-    #[serde(with = "optional_seconds")]
-    pub refresh_ttl: Option<Duration>,
-    /// How long the grant lives, whatever happens.
-    #[serde(with = "optional_seconds")]
-    pub grant_ttl: Option<Duration>,
-    /// Granted scopes.
-    pub scope: String,
-    /// A new access token ends the older ones at once.
-    pub single_access: bool,
-    /// The API says in `x-token-expires-at` when the presented token ends.
-    pub expiry_header: bool,
-}
-
-impl Default for NewGrant {
-    fn default() -> Self {
-        Self {
-            client: "sandbox".into(),
-            profile: Profile::default(),
-            access_ttl: hour(),
-            refresh_ttl: None,
-            grant_ttl: None,
-            scope: "read write".into(),
-            single_access: false,
-            expiry_header: false,
-        }
-    }
-}
-
-/// What a static key is to be like.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct NewKey {
-    /// How long it lives, in seconds; for ever where absent.
-    #[serde(with = "optional_seconds")]
-    pub ttl: Option<Duration>,
-    /// The API says in `x-token-expires-at` when it ends.
-    pub expiry_header: bool,
-}
 
 /// Why something presented is no good; the word of the log.
 pub(super) type Refused = &'static str;
@@ -86,6 +20,8 @@ pub(super) struct Minted {
     pub(super) grant: String,
     pub(super) access_token: String,
     pub(super) access: u64,
+    /// It is not one that was handed out before.
+    pub(super) fresh: bool,
     pub(super) lifetime: Duration,
     pub(super) scope: String,
     /// With its generation, where the grant has one.
@@ -113,6 +49,7 @@ struct Grant {
     access_minted: u64,
     /// Access tokens up to this number were killed with the grant.
     access_killed: u64,
+    last_access: Option<(String, Duration)>,
     revoked: bool,
     ends: Option<Duration>,
 }
@@ -120,6 +57,7 @@ struct Grant {
 impl Grant {
     fn kill(&mut self) {
         self.revoked = true;
+        self.last_access = None;
         self.access_killed = self.access_minted;
     }
 }
@@ -136,7 +74,7 @@ struct Refresh {
 #[derive(Debug)]
 enum Token {
     Refresh { grant: usize, index: usize },
-    Access { grant: usize, number: u64, bought: Option<usize>, ends: Duration, revoked: bool },
+    Access { grant: usize, number: u64, bought: Option<usize>, begins: Duration, ends: Duration, revoked: bool },
     Key { id: String, ends: Option<Duration>, expiry_header: bool, revoked: bool },
 }
 
@@ -145,6 +83,7 @@ enum Token {
 pub(super) struct Authority {
     pub(super) clients: HashMap<String, Client>,
     grants: Vec<Grant>,
+    granted: u64,
     names: HashMap<String, usize>,
     tokens: HashMap<String, Token>,
     keys: HashMap<String, String>,
@@ -153,10 +92,26 @@ pub(super) struct Authority {
 impl Authority {
     /// A grant with its first pair of tokens.
     pub(super) fn grant(&mut self, terms: NewGrant, now: Now) -> (String, Minted) {
-        let id = format!("grant-{}", self.grants.len() + 1);
+        self.granted += 1;
+        let id = format!("grant-{}", self.granted);
+        self.make_room(&terms.client);
         let grant = self.add(id.clone(), terms, now);
         let index = self.mint_refresh(grant, None, now);
         (id, self.answer(grant, Some(index), true, false, now))
+    }
+
+    /// Kills the oldest living grants of a client that has as many as it may.
+    fn make_room(&mut self, client: &str) {
+        let Some(max) = self.clients.get(client).and_then(|client| client.max_grants) else { return };
+        let living: Vec<usize> = (0..self.grants.len())
+            .filter(|at| {
+                let grant = &self.grants[*at];
+                grant.terms.client == client && !grant.revoked && !grant.refresh.is_empty()
+            })
+            .collect();
+        for at in living.iter().take((living.len() + 1).saturating_sub(max)) {
+            self.grants[*at].kill();
+        }
     }
 
     fn add(&mut self, id: String, terms: NewGrant, now: Now) -> usize {
@@ -169,6 +124,7 @@ impl Authority {
             refresh: Vec::new(),
             access_minted: 0,
             access_killed: 0,
+            last_access: None,
             revoked: false,
             ends,
         });
@@ -277,21 +233,27 @@ impl Authority {
     }
 
     fn answer(&mut self, grant: usize, index: Option<usize>, rotated: bool, reuse: bool, now: Now) -> Minted {
-        let access_token = random("sbx_at_");
         let it = &mut self.grants[grant];
-        it.access_minted += 1;
-        let (number, lifetime) = (it.access_minted, it.terms.access_ttl);
         if let Some(index) = index {
             // A use begins a refresh token's idle time anew.
             it.refresh[index].ends = it.terms.refresh_ttl.map(|ttl| now.boot + ttl);
         }
-        let token = Token::Access { grant, number, bought: index, ends: now.boot + lifetime, revoked: false };
-        self.tokens.insert(access_token.clone(), token);
+        let again = it.last_access.clone().filter(|(_, ends)| it.terms.same_access && *ends > now.boot);
+        let fresh = again.is_none();
+        let (access_token, ends) = again.unwrap_or_else(|| (random("sbx_at_"), now.boot + it.terms.access_ttl));
+        if fresh {
+            it.access_minted += 1;
+            it.last_access = Some((access_token.clone(), ends));
+            let (number, begins) = (it.access_minted, now.boot + it.terms.settling);
+            let token = Token::Access { grant, number, bought: index, begins, ends, revoked: false };
+            self.tokens.insert(access_token.clone(), token);
+        }
         Minted {
             grant: it.id.clone(),
             access_token,
-            access: number,
-            lifetime,
+            access: it.access_minted,
+            fresh,
+            lifetime: ends.saturating_sub(now.boot),
             scope: it.terms.scope.clone(),
             refresh_token: index.map(|index| (it.refresh[index].text.clone(), index as u64 + 1)),
             rotated,
@@ -303,7 +265,7 @@ impl Authority {
     pub(super) fn present(&mut self, text: &str, look: bool, now: Now) -> Result<Holder, (Refused, Option<Holder>)> {
         let over = |ends: Option<Duration>| ends.is_some_and(|ends| now.boot >= ends);
         match self.tokens.get(text) {
-            Some(&Token::Access { grant, number, bought, ends, revoked }) => {
+            Some(&Token::Access { grant, number, bought, begins, ends, revoked }) => {
                 let it = &self.grants[grant];
                 let holder = Holder {
                     grant: it.id.clone(),
@@ -317,6 +279,9 @@ impl Authority {
                 }
                 if over(Some(ends)) {
                     return Err(("expired", Some(holder)));
+                }
+                if now.boot < begins {
+                    return Err(("settling", Some(holder)));
                 }
                 if !look {
                     self.used(grant, bought);
@@ -345,7 +310,11 @@ impl Authority {
     pub(super) fn revoke_token(&mut self, text: &str) -> bool {
         match self.tokens.get_mut(text) {
             Some(Token::Refresh { grant, .. }) => self.grants[*grant].kill(),
-            Some(Token::Access { revoked, .. } | Token::Key { revoked, .. }) => *revoked = true,
+            Some(Token::Access { grant, revoked, .. }) => {
+                *revoked = true;
+                self.grants[*grant].last_access = None;
+            }
+            Some(Token::Key { revoked, .. }) => *revoked = true,
             None => return false,
         }
         true
@@ -388,29 +357,4 @@ fn random(prefix: &str) -> String {
     let mut bytes = [0; 24];
     aws_lc_rs::rand::fill(&mut bytes).expect("the system has random numbers");
     bytes.iter().fold(prefix.to_owned(), |text, byte| text + &format!("{byte:02x}"))
-}
-
-fn hour() -> Duration {
-    Duration::from_secs(3600)
-}
-
-mod seconds {
-    use super::*;
-    pub(super) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64(time.as_secs_f64())
-    }
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(serde::de::Error::custom)
-    }
-}
-
-mod optional_seconds {
-    use super::*;
-    pub(super) fn serialize<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-        time.map(|time| time.as_secs_f64()).serialize(serializer)
-    }
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-        let seconds = Option::<f64>::deserialize(deserializer)?;
-        seconds.map(Duration::try_from_secs_f64).transpose().map_err(serde::de::Error::custom)
-    }
 }

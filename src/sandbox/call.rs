@@ -33,6 +33,9 @@ pub(super) async fn token(shared: &Arc<Shared>, asked: Asked) -> Result<Response
         let grant = match (&known, &asked) {
             (Some((id, _)), _) => Some(id.clone()),
             (None, Asked::Client { client: Ok(client), .. }) => Some(format!("client:{client}")),
+            (None, Asked::Assertion { assertion, .. } | Asked::App { assertion }) => oauth::issuer(assertion)
+                .filter(|issuer| state.authority.clients.contains_key(issuer))
+                .map(|issuer| format!("client:{issuer}")),
             _ => None,
         };
         let seq = state.log.open(endpoint, grant.as_deref(), refresh, now.wall);
@@ -52,7 +55,7 @@ pub(super) async fn token(shared: &Arc<Shared>, asked: Asked) -> Result<Response
                 let grant = ticket.grant.as_deref().unwrap_or(&minted.grant);
                 state.log.totals.count(Some(grant), |counters| {
                     counters.commits += 1;
-                    counters.access_tokens_minted += 1;
+                    counters.access_tokens_minted += u64::from(minted.fresh);
                     counters.refresh_tokens_minted += u64::from(minted.rotated);
                     counters.reuse_seen += u64::from(minted.reuse);
                 });
@@ -190,7 +193,8 @@ fn before(fault: &FaultKind, place: Place, now: Now) -> Option<Result<Draft, Han
         FaultKind::Raw { status, headers, body } => {
             let mut draft = Draft::text(*status, "", body.as_bytes());
             for (name, value) in headers {
-                if let Ok(name) = name.parse::<HeaderName>() {
+                // The length is the body's; for another there is `truncated`.
+                if let Some(name) = name.parse::<HeaderName>().ok().filter(|name| name != header::CONTENT_LENGTH) {
                     draft = draft.header(name, value);
                 }
             }

@@ -14,27 +14,24 @@ mod profile;
 mod record;
 mod reply;
 mod serve;
+mod terms;
 
 pub use admin::{Admin, Seed};
-pub use authority::{Client, NewGrant, NewKey};
 pub use fault::{Fault, FaultKind, Place, RetryAfter};
 pub use profile::{Profile, UnknownProfile};
 pub use record::{CallRecord, Counters, Totals};
+pub use terms::{Client, NewGrant, NewKey};
 
 use std::{
     fmt, io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{
-    clock::{Clock, SystemClock},
-    credential::Secret,
-};
+use crate::clock::{Clock, SystemClock};
 use authority::Authority;
 use fault::Switchboard;
 use profile::Dice;
@@ -63,16 +60,10 @@ impl Default for Options {
     /// A free port on loopback, one client (`sandbox`, `sandbox-secret`), good weather.
     fn default() -> Self {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-        let client = Client {
-            id: "sandbox".into(),
-            secret: Some(Secret::new("sandbox-secret")),
-            public_key: None,
-            access_ttl: Duration::from_secs(3600),
-        };
         Self {
             listen: loopback,
             admin: loopback,
-            clients: vec![client],
+            clients: vec![Client::default()],
             misbehave: false,
             seed: None,
             log_limit: 100_000,

@@ -205,6 +205,16 @@ fn decoded(text: &str) -> String {
         .map_or_else(String::new, |(_, value)| value.into_owned())
 }
 
+fn claims(assertion: &str) -> Option<Value> {
+    let claims = URL_SAFE_NO_PAD.decode(assertion.split('.').nth(1)?).ok()?;
+    serde_json::from_slice(&claims).ok()
+}
+
+/// Who an assertion says it comes from; nothing is proven yet.
+pub(super) fn issuer(assertion: &str) -> Option<String> {
+    claims(assertion)?["iss"].as_str().map(str::to_owned)
+}
+
 /// Checks an assertion with the public key of the client that it names (RFC 7523 §3); the client's id.
 fn verified(
     assertion: &str,
@@ -213,9 +223,7 @@ fn verified(
     now: Now,
 ) -> Result<String, &'static str> {
     let header = jsonwebtoken::decode_header(assertion).map_err(|_| "the assertion is no JWT")?;
-    let claims = assertion.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
-    let claims: Value =
-        claims.and_then(|json| serde_json::from_slice(&json).ok()).ok_or("the assertion has no claims")?;
+    let claims = claims(assertion).ok_or("the assertion has no claims")?;
     let issuer = claims["iss"].as_str().ok_or("the assertion has no issuer")?;
     let pem = public_key(issuer).ok_or("the issuer is unknown or has no public key")?;
     let key = match header.alg.family() {

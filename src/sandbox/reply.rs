@@ -100,7 +100,15 @@ impl Draft {
         if let Some(ticket) = ticket.as_mut().filter(|_| length == 0) {
             ticket.handed_over();
         }
-        let answer = Answer { body: self.body.into(), at: 0, flushed: false, manner, pause: None, ticket, clock: Arc::clone(clock) };
+        let answer = Answer {
+            body: self.body.into(),
+            at: 0,
+            flushed: false,
+            manner,
+            pause: None,
+            ticket,
+            clock: Arc::clone(clock),
+        };
         let mut response = Response::new(answer);
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();

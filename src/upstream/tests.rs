@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::{
-    catalogue::{Assertion, ClientAuthentication, Probe, Request, Rules, Token},
+    catalogue::{Assertion, ClientAuthentication, Probe, Request, Token},
     credential::Rotation,
     fetch::Call,
 };
@@ -25,7 +25,7 @@ fn provider() -> Provider {
         refresh_absolute: None,
         default_lifetime: None,
         max_lead: None,
-        rules: Rules::default(),
+        rules: Default::default(),
     }
 }
 

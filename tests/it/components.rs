@@ -76,3 +76,8 @@ impl Drop for Component {
         let _ = self.child.wait();
     }
 }
+
+/// The scripts.
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/components")
+}
