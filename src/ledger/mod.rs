@@ -7,6 +7,7 @@ mod incidents;
 mod open;
 mod outbox;
 mod place;
+mod rekey;
 mod rotation;
 mod schema;
 mod spill;

@@ -1,8 +1,13 @@
 //! Opens a ledger and hands out its doors.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
+use prometheus::HistogramVec;
 use tokio::{
     sync::{Mutex, broadcast, watch},
     task::JoinHandle,
@@ -18,7 +23,7 @@ use super::{
     spill::Spills,
     writer::{Failed, PATIENCE, Queue, Tx, Writer},
 };
-use crate::{clock::Clock, seal::Sealer};
+use crate::{clock::Clock, metrics::Metrics, seal::Sealer};
 
 /// The open ledger. Cheap to clone; every clone is the same one.
 #[derive(Clone)]
@@ -35,6 +40,7 @@ struct Inner {
     spills: Spills,
     incidents: watch::Sender<u64>,
     documents: broadcast::Sender<String>,
+    durations: OnceLock<HistogramVec>,
     stop: CancellationToken,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -124,6 +130,7 @@ impl Ledger {
             spills,
             incidents,
             documents,
+            durations: OnceLock::new(),
             stop,
             writer,
         }));
@@ -164,6 +171,18 @@ impl Ledger {
         &self.0.sealer
     }
 
+    /// Measures from now on how long callers wait for reads and writes.
+    pub fn measure(&self, metrics: &Metrics) {
+        let _ = self.0.durations.set(metrics.credd_ledger_operation_duration_seconds.clone());
+    }
+
+    fn observe(&self, operation: &str, from: Duration) {
+        if let Some(durations) = self.0.durations.get() {
+            let took = self.0.clock.now().boot.saturating_sub(from);
+            durations.with_label_values(&[operation]).observe(took.as_secs_f64());
+        }
+    }
+
     /// Writes what still waits and lets go of the database, for all clones. What is asked afterwards is refused.
     pub async fn close(&self) {
         self.0.stop.cancel();
@@ -181,11 +200,24 @@ impl Ledger {
         T: Send + 'static,
         F: for<'a> Fn(&'a mut Tx<'_>) -> BoxFuture<'a, Result<T, Failed>> + Send + Sync + 'static,
     {
-        self.0.queue.write(work).await
+        let from = self.0.clock.now().boot;
+        let outcome = self.0.queue.write(work).await;
+        self.observe("write", from);
+        outcome
     }
 
     /// Reads at one moment of the database. A connection that went stale is replaced once.
     pub(super) async fn read<T, F>(&self, work: F) -> Result<T, LedgerError>
+    where
+        F: for<'a> Fn(&'a mut Connection) -> BoxFuture<'a, Result<T, sqlx::Error>>,
+    {
+        let from = self.0.clock.now().boot;
+        let outcome = self.read_once_more(work).await;
+        self.observe("read", from);
+        outcome
+    }
+
+    async fn read_once_more<T, F>(&self, work: F) -> Result<T, LedgerError>
     where
         F: for<'a> Fn(&'a mut Connection) -> BoxFuture<'a, Result<T, sqlx::Error>>,
     {

@@ -29,6 +29,7 @@ pub struct Bench {
 }
 
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const ANOTHER: &str = "//////////////////////////////////////////8=";
 
 impl Bench {
     pub fn sqlite() -> Self {
@@ -74,8 +75,13 @@ impl Bench {
         self.try_open().await.unwrap()
     }
 
+    pub async fn change_key(&self) -> Result<u64, LedgerError> {
+        let sealer = |key| Sealer::from_base64(&Secret::new(key)).unwrap();
+        Ledger::change_key(self.place.clone(), sealer(KEY), sealer(ANOTHER), Arc::new(SystemClock)).await
+    }
+
     pub async fn open_with_another_key(&self) -> Result<Ledger, LedgerError> {
-        open(self.place.clone(), "//////////////////////////////////////////8=").await
+        open(self.place.clone(), ANOTHER).await
     }
 
     /// What a power loss now would leave: for SQLite the files as they are, for PostgreSQL what is committed.
