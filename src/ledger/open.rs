@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{
     Audit, Embedded, Incidents, LedgerError, Outbox, Place, Rotation,
-    connection::{Connection, Row, Value},
+    connection::{Access, Connection, Row, Value, values},
     place::{self, Ballast, Lock, Opener},
     schema,
     spill::Spills,
@@ -97,11 +97,21 @@ impl Ledger {
         lock: Option<Arc<Lock>>,
     ) -> Result<Self, LedgerError> {
         let unusable = |error: sqlx::Error| LedgerError::Unusable(format!("{}: {error}", opener.describe()));
-        let mut conn = opener.connect(false).await.map_err(unusable)?;
-        if let Connection::Sqlite(_) = &conn {
+        let mut conn = opener.connect(Access::Write).await.map_err(unusable)?;
+        if !conn.is_postgres() {
             check_durability(&mut conn, &opener).await?;
         }
         schema::migrate(&mut conn, &sealer).await?;
+        let instance = Uuid::now_v7().to_string();
+        if !conn.is_postgres() {
+            // Before anything of ours is in the log, the file knows us: so the log can be told from a foreign one.
+            let name = values![instance.as_str(), clock.now().wall.as_microsecond()];
+            let sql = "INSERT INTO writer (instance, batch, at) VALUES ($1, 0, $2)";
+            conn.execute(sql, name).await.map_err(unusable)?;
+            if !conn.checkpoint().await.map_err(unusable)? {
+                return Err(LedgerError::Unusable(format!("{}: another program is reading it", opener.describe())));
+            }
+        }
         let (incidents, documents, stop) =
             (watch::Sender::new(0), broadcast::Sender::new(1024), CancellationToken::new());
         let writer = Writer {
@@ -109,7 +119,7 @@ impl Ledger {
             sealer: sealer.clone(),
             clock: clock.clone(),
             ballast: ballast.clone(),
-            instance: Uuid::now_v7().to_string(),
+            instance,
             batch: 0,
             conn: Some(conn),
             incidents: incidents.clone(),
@@ -228,7 +238,7 @@ impl Ledger {
             let attempt = async {
                 let mut conn = match kept.take() {
                     Some(conn) => conn,
-                    None => self.0.opener.connect(true).await?,
+                    None => self.0.opener.connect(Access::Read).await?,
                 };
                 conn.begin_read().await?;
                 let answer = work(&mut conn).await?;
