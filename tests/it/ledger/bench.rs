@@ -63,6 +63,14 @@ impl Bench {
         Self { folder, place, back_door: Some(direct) }
     }
 
+    /// On a server of the test's own.
+    pub fn on(server: &Component) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = server.text("url").to_owned();
+        let place = Place::Postgres { url: Secret::new(&*url), beside: folder.path().join("state") };
+        Self { folder, place, back_door: Some(url) }
+    }
+
     pub fn file(&self) -> PathBuf {
         self.folder.path().join("ledger.db")
     }

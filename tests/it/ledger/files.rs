@@ -207,3 +207,34 @@ async fn fm52_replicas_that_start_together_make_the_tables_once() {
     }
     assert_eq!(bench.number("SELECT COUNT(*) FROM schema_version").await, 1);
 }
+
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn fm43_a_database_that_was_away_is_used_again() {
+    use crate::components::Component;
+    let state = tempfile::tempdir().unwrap();
+    let start = |port: Option<String>| {
+        let mut env = vec![("RUN_DIR", state.path().to_str().unwrap()), ("DURABLE", "1")];
+        env.extend(port.as_deref().map(|port| ("PORT", port)));
+        Component::start("postgres.sh", &env)
+    };
+    let server = start(None);
+    let port = server.number("port").to_string();
+    let bench = Bench::on(&server);
+    let ledger = bench.open().await;
+    let rotation = ledger.rotation();
+    rotation.commit(loaded("a")).await.unwrap();
+    drop(server);
+    let LedgerError::Unwritable(text) = rotation.preflight().await.unwrap_err() else { panic!() };
+    assert!(text.contains(&format!("127.0.0.1:{port}")) && !text.contains("postgres:postgres"), "{text}");
+    assert!(matches!(rotation.commit(prepared("a", 1, 2)).await.unwrap_err(), LedgerError::Unwritable(_)));
+    assert!(matches!(rotation.load_all().await.unwrap_err(), LedgerError::Unreadable(_)));
+    // A reply that comes just then is kept beside the ledger.
+    rotation.spill(Uuid::from_u128(9), &reply(), at(5)).await.unwrap();
+
+    let _server = start(Some(port));
+    rotation.commit(prepared("a", 1, 2)).await.unwrap();
+    assert!(rotation.load(&id("a")).await.unwrap().unwrap().open_attempt.is_some());
+    ledger.close().await;
+    assert_eq!(bench.open().await.rotation().orphans().await.unwrap()[0].0, Uuid::from_u128(9));
+}
