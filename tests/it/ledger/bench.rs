@@ -228,5 +228,6 @@ pub fn promoted(name: &str, number: u128, replaces: i64) -> Transition {
 }
 
 pub fn reply() -> Reply {
-    Reply::new(200, [("Content-Type", "application/json")], br#"{"access_token":"planted-canary"}"#.as_slice())
+    let body = b"{\"access_token\":\n\"planted-canary\"}\xff\0";
+    Reply::new(200, [("Content-Type", "application/json"), ("x-odd", "a\"b\n")], body.as_slice())
 }
