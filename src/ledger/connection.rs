@@ -92,6 +92,15 @@ where
     query
 }
 
+/// What a connection to a SQLite file may do and see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    Write,
+    Read,
+    /// Only reads, and only what the file says without its log.
+    FileAlone,
+}
+
 /// A connection to one of the two databases.
 #[derive(Debug)]
 pub(super) enum Connection {
@@ -114,17 +123,18 @@ macro_rules! either {
 impl Connection {
     /// Opens an existing SQLite file. The settings are part of the rotation protocol: with less than FULL a committed
     /// transaction may roll back at power loss.
-    pub(super) async fn sqlite(path: &Path, read_only: bool) -> Result<Self, sqlx::Error> {
-        let mut options = SqliteConnectOptions::new()
+    pub(super) async fn sqlite(path: &Path, access: Access) -> Result<Self, sqlx::Error> {
+        let options = SqliteConnectOptions::new()
             .filename(path)
-            .read_only(read_only)
             .busy_timeout(Duration::from_secs(5))
             .pragma("trusted_schema", "OFF")
             .pragma("cell_size_check", "ON")
             .disable_statement_logging();
-        if !read_only {
-            options = options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
-        }
+        let options = match access {
+            Access::Write => options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full),
+            Access::Read => options.read_only(true),
+            Access::FileAlone => options.read_only(true).immutable(true),
+        };
         Ok(Self::Sqlite(options.connect().await?))
     }
 
@@ -220,6 +230,12 @@ impl Connection {
     /// Takes everything back since the beginning.
     pub(super) async fn rollback(&mut self) -> Result<(), sqlx::Error> {
         self.script("ROLLBACK").await
+    }
+
+    /// Carries SQLite's log into the file, syncs it, and empties the log. False when somebody is in the way.
+    pub(super) async fn checkpoint(&mut self) -> Result<bool, sqlx::Error> {
+        let row = self.row("PRAGMA wal_checkpoint(TRUNCATE)", vec![]).await?;
+        Ok(row.map_or(Ok(1_i64), |row| row.get(0))? == 0)
     }
 
     /// Hangs up. What is open is rolled back by the database.

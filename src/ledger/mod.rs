@@ -8,6 +8,7 @@ mod notices;
 mod open;
 mod outbox;
 mod place;
+mod rekey;
 mod rotation;
 mod schema;
 mod spill;

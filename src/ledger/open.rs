@@ -1,8 +1,13 @@
 //! Opens a ledger and hands out its doors.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
+use prometheus::HistogramVec;
 use tokio::{
     sync::{Mutex, broadcast, watch},
     task::JoinHandle,
@@ -12,13 +17,13 @@ use uuid::Uuid;
 
 use super::{
     Audit, Embedded, Incidents, LedgerError, Notices, Outbox, Place, Rotation,
-    connection::{Connection, Row, Value},
+    connection::{Access, Connection, Row, Value, values},
     place::{self, Ballast, Lock, Opener},
     schema,
     spill::Spills,
     writer::{Failed, PATIENCE, Queue, Tx, Writer},
 };
-use crate::{clock::Clock, seal::Sealer};
+use crate::{clock::Clock, metrics::Metrics, seal::Sealer};
 
 /// The open ledger. Cheap to clone; every clone is the same one.
 #[derive(Clone)]
@@ -35,6 +40,7 @@ struct Inner {
     spills: Spills,
     incidents: watch::Sender<u64>,
     documents: broadcast::Sender<String>,
+    durations: OnceLock<HistogramVec>,
     stop: CancellationToken,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -91,11 +97,21 @@ impl Ledger {
         lock: Option<Arc<Lock>>,
     ) -> Result<Self, LedgerError> {
         let unusable = |error: sqlx::Error| LedgerError::Unusable(format!("{}: {error}", opener.describe()));
-        let mut conn = opener.connect(false).await.map_err(unusable)?;
-        if let Connection::Sqlite(_) = &conn {
+        let mut conn = opener.connect(Access::Write).await.map_err(unusable)?;
+        if !conn.is_postgres() {
             check_durability(&mut conn, &opener).await?;
         }
         schema::migrate(&mut conn, &sealer).await?;
+        let instance = Uuid::now_v7().to_string();
+        if !conn.is_postgres() {
+            // Before anything of ours is in the log, the file knows us: so the log can be told from a foreign one.
+            let name = values![instance.as_str(), clock.now().wall.as_microsecond()];
+            let sql = "INSERT INTO writer (instance, batch, at) VALUES ($1, 0, $2)";
+            conn.execute(sql, name).await.map_err(unusable)?;
+            if !conn.checkpoint().await.map_err(unusable)? {
+                return Err(LedgerError::Unusable(format!("{}: another program is reading it", opener.describe())));
+            }
+        }
         let (incidents, documents, stop) =
             (watch::Sender::new(0), broadcast::Sender::new(1024), CancellationToken::new());
         let writer = Writer {
@@ -103,7 +119,7 @@ impl Ledger {
             sealer: sealer.clone(),
             clock: clock.clone(),
             ballast: ballast.clone(),
-            instance: Uuid::now_v7().to_string(),
+            instance,
             batch: 0,
             conn: Some(conn),
             incidents: incidents.clone(),
@@ -124,6 +140,7 @@ impl Ledger {
             spills,
             incidents,
             documents,
+            durations: OnceLock::new(),
             stop,
             writer,
         }));
@@ -169,6 +186,18 @@ impl Ledger {
         &self.0.sealer
     }
 
+    /// Measures from now on how long callers wait for reads and writes.
+    pub fn measure(&self, metrics: &Metrics) {
+        let _ = self.0.durations.set(metrics.credd_ledger_operation_duration_seconds.clone());
+    }
+
+    fn observe(&self, operation: &str, from: Duration) {
+        if let Some(durations) = self.0.durations.get() {
+            let took = self.0.clock.now().boot.saturating_sub(from);
+            durations.with_label_values(&[operation]).observe(took.as_secs_f64());
+        }
+    }
+
     /// Writes what still waits and lets go of the database, for all clones. What is asked afterwards is refused.
     pub async fn close(&self) {
         self.0.stop.cancel();
@@ -186,11 +215,24 @@ impl Ledger {
         T: Send + 'static,
         F: for<'a> Fn(&'a mut Tx<'_>) -> BoxFuture<'a, Result<T, Failed>> + Send + Sync + 'static,
     {
-        self.0.queue.write(work).await
+        let from = self.0.clock.now().boot;
+        let outcome = self.0.queue.write(work).await;
+        self.observe("write", from);
+        outcome
     }
 
     /// Reads at one moment of the database. A connection that went stale is replaced once.
     pub(super) async fn read<T, F>(&self, work: F) -> Result<T, LedgerError>
+    where
+        F: for<'a> Fn(&'a mut Connection) -> BoxFuture<'a, Result<T, sqlx::Error>>,
+    {
+        let from = self.0.clock.now().boot;
+        let outcome = self.read_once_more(work).await;
+        self.observe("read", from);
+        outcome
+    }
+
+    async fn read_once_more<T, F>(&self, work: F) -> Result<T, LedgerError>
     where
         F: for<'a> Fn(&'a mut Connection) -> BoxFuture<'a, Result<T, sqlx::Error>>,
     {
@@ -201,7 +243,7 @@ impl Ledger {
             let attempt = async {
                 let mut conn = match kept.take() {
                     Some(conn) => conn,
-                    None => self.0.opener.connect(true).await?,
+                    None => self.0.opener.connect(Access::Read).await?,
                 };
                 conn.begin_read().await?;
                 let answer = work(&mut conn).await?;

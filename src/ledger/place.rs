@@ -1,6 +1,7 @@
 //! Where a ledger lies: who may see its files, who holds it, and whether it is whole. Nothing here changes a ledger.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
@@ -9,7 +10,11 @@ use std::{
 
 use rustix::fs::{FallocateFlags, FlockOperation};
 
-use super::{LedgerError, connection::Connection, schema};
+use super::{
+    LedgerError,
+    connection::{Access, Connection},
+    schema,
+};
 use crate::{credential::Secret, seal::Sealer};
 
 /// Where the ledger lies, with everything resolved.
@@ -52,9 +57,9 @@ impl Opener {
         Ok(Self::Postgres(Box::new(options)))
     }
 
-    pub(super) async fn connect(&self, read_only: bool) -> Result<Connection, sqlx::Error> {
+    pub(super) async fn connect(&self, access: Access) -> Result<Connection, sqlx::Error> {
         match self {
-            Self::Sqlite(path) => Connection::sqlite(path, read_only).await,
+            Self::Sqlite(path) => Connection::sqlite(path, access).await,
             #[cfg(feature = "postgres")]
             Self::Postgres(options) => Connection::postgres(options).await,
         }
@@ -218,7 +223,7 @@ pub(super) async fn inspect(path: &Path, sealer: &Sealer) -> Result<(), LedgerEr
         return Err(damaged("it is empty"));
     }
     let broken = |error: sqlx::Error| damaged(&error.to_string());
-    let mut conn = Connection::sqlite(path, true).await.map_err(broken)?;
+    let mut conn = Connection::sqlite(path, Access::Read).await.map_err(broken)?;
     let verdict = async {
         let application = conn.row("PRAGMA application_id", vec![]).await.map_err(broken)?;
         let application: i64 = application.map_or(Ok(0), |row| row.get(0)).map_err(broken)?;
@@ -230,12 +235,37 @@ pub(super) async fn inspect(path: &Path, sealer: &Sealer) -> Result<(), LedgerEr
         if found != "ok" {
             return Err(damaged(&found));
         }
+        if !log_belongs(path, &mut conn).await.map_err(broken)? {
+            return Err(damaged("its -wal file is that of another ledger, or of another time"));
+        }
         schema::version(&mut conn).await?;
         schema::check_key(&mut conn, sealer).await
     }
     .await;
     conn.close().await;
     verdict
+}
+
+/// Whether the log beside a SQLite file is that file's own (FM-38): SQLite itself would apply any.
+///
+/// Each opening of the ledger enters its name in the file before it writes into the log, and each of its transactions
+/// counts there. So a log that counts for a name which the file alone does not know comes from elsewhere.
+async fn log_belongs(path: &Path, merged: &mut Connection) -> Result<bool, sqlx::Error> {
+    if beside(path, "-wal").metadata().map_or(true, |log| log.len() == 0) {
+        return Ok(true);
+    }
+    async fn names(conn: &mut Connection, sql: &'static str) -> Result<BTreeSet<String>, sqlx::Error> {
+        conn.rows(sql, vec![]).await?.iter().map(|row| row.get(0)).collect()
+    }
+    const ALL: &str = "SELECT instance FROM writer";
+    let mut alone = Connection::sqlite(path, Access::FileAlone).await?;
+    // A file whose pages were being written when power failed may not be readable without its log. Then the log decides.
+    let known = names(&mut alone, ALL).await.ok();
+    alone.close().await;
+    let Some(known) = known else { return Ok(true) };
+    let counted = names(merged, "SELECT instance FROM writer WHERE batch > 0").await?;
+    let all = names(merged, ALL).await?;
+    Ok(counted.is_subset(&known) && (known.is_empty() || !known.is_disjoint(&all)))
 }
 
 /// Makes a new SQLite ledger under another name and moves it into place when it is complete, so that an empty or
@@ -255,7 +285,7 @@ pub(super) async fn create(path: &Path, sealer: &Sealer) -> Result<(), LedgerErr
         let _ = fs::remove_file(beside(&fresh, suffix));
     }
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh).map_err(failed)?;
-    let mut conn = Connection::sqlite(&fresh, false).await.map_err(|error| failed(io::Error::other(error)))?;
+    let mut conn = Connection::sqlite(&fresh, Access::Write).await.map_err(|error| failed(io::Error::other(error)))?;
     let made = schema::migrate(&mut conn, sealer).await;
     conn.close().await;
     made?;

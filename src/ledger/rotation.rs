@@ -97,10 +97,11 @@ impl Rotation<'_> {
         Ok(taken)
     }
 
+    /// Status and headers in one line of JSON, then the body as it came.
     fn seal_reply(&self, attempt: Uuid, reply: &Reply) -> Vec<u8> {
-        // Four characters for a byte, at most: no reallocation leaves plain text behind.
-        let mut plain = Zeroizing::new(Vec::with_capacity(reply.body.len() * 4 + 64 * 1024));
-        serde_json::to_writer(&mut *plain, reply).expect("a reply has no part that JSON cannot hold");
+        let head = serde_json::to_vec(&(reply.status, &reply.headers)).map(Zeroizing::new);
+        let head = head.expect("a number and texts are JSON");
+        let plain = Zeroizing::new([head.as_slice(), b"\n", &reply.body].concat());
         self.0.sealer().seal(&capture_aad(attempt), &plain)
     }
 
@@ -295,7 +296,11 @@ pub(super) fn unseal(
 fn unseal_reply(sealer: &Sealer, attempt: Uuid, sealed: &[u8]) -> Result<Reply, LedgerError> {
     let name = attempt.to_string();
     let plain = sealer.open(&capture_aad(attempt), sealed).map_err(|error| damaged(&name, &error.to_string()))?;
-    serde_json::from_slice(&plain).map_err(|_| damaged(&name, "its reply is no document"))
+    let parts = plain.iter().position(|byte| *byte == b'\n').and_then(|end| {
+        let (status, headers) = serde_json::from_slice(&plain[..end]).ok()?;
+        Some(Reply { status, headers, body: plain[end + 1..].to_vec() })
+    });
+    parts.ok_or_else(|| damaged(&name, "its reply is not in the form of a reply"))
 }
 
 fn record(row: &Row, sealer: &Sealer) -> Result<Record, LedgerError> {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Entry, LedgerError, audit,
-    connection::{Connection, values},
+    connection::{Access, Connection, values},
     place::{Ballast, Lock, Opener},
 };
 use crate::{clock::Clock, seal::Sealer};
@@ -344,13 +344,9 @@ impl Writer {
     /// A new connection. On SQLite the log is carried into the file and synced before anything in it counts as durable:
     /// after a failed fsync the kernel may take pages for written that never were.
     async fn reopen(&self) -> Result<Connection, Trouble> {
-        let mut conn = self.patiently(async { Ok(self.opener.connect(false).await?) }).await?;
-        if !conn.is_postgres() {
-            let row = conn.row("PRAGMA wal_checkpoint(TRUNCATE)", vec![]).await?;
-            let busy: i64 = row.map_or(Ok(1), |row| row.get(0))?;
-            if busy != 0 {
-                return Err(Trouble::Broken("its log cannot be carried into the file".into()));
-            }
+        let mut conn = self.patiently(async { Ok(self.opener.connect(Access::Write).await?) }).await?;
+        if !conn.is_postgres() && !conn.checkpoint().await? {
+            return Err(Trouble::Broken("its log cannot be carried into the file".into()));
         }
         Ok(conn)
     }

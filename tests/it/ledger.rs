@@ -47,7 +47,8 @@ over_all! {
         sixty_four_writers_share_commits,
         a_caller_that_goes_away_cancels_nothing,
         t26_values_cannot_be_swapped_or_rolled_back,
-        fm36_a_wrong_key_is_refused;
+        fm36_a_wrong_key_is_refused,
+        a_new_key_opens_everything_and_the_old_one_nothing;
     pages:
         of_write_backs_the_latest_wins,
         pages_of_one_incident_leave_in_order,

@@ -29,6 +29,7 @@ pub struct Bench {
 }
 
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const ANOTHER: &str = "//////////////////////////////////////////8=";
 
 impl Bench {
     pub fn sqlite() -> Self {
@@ -62,6 +63,14 @@ impl Bench {
         Self { folder, place, back_door: Some(direct) }
     }
 
+    /// On a server of the test's own.
+    pub fn on(server: &Component) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = server.text("url").to_owned();
+        let place = Place::Postgres { url: Secret::new(&*url), beside: folder.path().join("state") };
+        Self { folder, place, back_door: Some(url) }
+    }
+
     pub fn file(&self) -> PathBuf {
         self.folder.path().join("ledger.db")
     }
@@ -74,8 +83,13 @@ impl Bench {
         self.try_open().await.unwrap()
     }
 
+    pub async fn change_key(&self) -> Result<u64, LedgerError> {
+        let sealer = |key| Sealer::from_base64(&Secret::new(key)).unwrap();
+        Ledger::change_key(self.place.clone(), sealer(KEY), sealer(ANOTHER), Arc::new(SystemClock)).await
+    }
+
     pub async fn open_with_another_key(&self) -> Result<Ledger, LedgerError> {
-        open(self.place.clone(), "//////////////////////////////////////////8=").await
+        open(self.place.clone(), ANOTHER).await
     }
 
     /// What a power loss now would leave: for SQLite the files as they are, for PostgreSQL what is committed.
@@ -214,5 +228,6 @@ pub fn promoted(name: &str, number: u128, replaces: i64) -> Transition {
 }
 
 pub fn reply() -> Reply {
-    Reply::new(200, [("Content-Type", "application/json")], br#"{"access_token":"planted-canary"}"#.as_slice())
+    let body = b"{\"access_token\":\n\"planted-canary\"}\xff\0";
+    Reply::new(200, [("Content-Type", "application/json"), ("x-odd", "a\"b\n")], body.as_slice())
 }

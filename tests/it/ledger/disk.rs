@@ -125,6 +125,36 @@ async fn on_a_failing_disk() {
     ledger.close().await;
 }
 
+/// The process is killed while it writes: the next one gets the ledger at once, with everything that was durable.
+#[tokio::test]
+async fn p1_a_killed_process_loses_nothing_that_was_durable() {
+    use std::io::{BufRead, BufReader};
+    for kill_at in [2_i64, 9, 23] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ledger.db");
+        let ledger = open_at(&file).await.unwrap();
+        ledger.rotation().commit(loaded("a")).await.unwrap();
+        ledger.close().await;
+        let mut writer = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "ledger::disk::on_a_failing_disk", "--ignored", "--nocapture"])
+            .env("LEDGER_ON_FAILING_DISK", &file)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(writer.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut generations = lines.filter_map(|line| line.split_once("durable ")?.1.trim().parse::<i64>().ok());
+        let durable = generations.find(|generation| *generation >= kill_at).expect("it comes that far");
+        writer.kill().unwrap();
+        writer.wait().unwrap();
+        let ledger = open_at(&file).await.unwrap();
+        let record = ledger.rotation().load(&id("a")).await.unwrap().unwrap();
+        let Generation(found) = record.generation;
+        assert!(found >= durable, "{found} < {durable}");
+        assert_eq!(record.material, Some(material(&found.to_string())));
+        assert_eq!(ledger.audit().verify().await.unwrap().entries.cast_signed(), found);
+    }
+}
+
 fn with_value(replaces: i64) -> Transition {
     Transition { value: Some(value(replaces, &(replaces + 1).to_string())), ..step("a") }
 }

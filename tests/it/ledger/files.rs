@@ -102,6 +102,43 @@ async fn fm35_an_empty_or_foreign_file_is_never_taken_for_a_beginning() {
 }
 
 #[tokio::test]
+async fn fm38_a_log_of_another_ledger_or_time_is_refused() {
+    let (ours, theirs) = (Bench::sqlite(), Bench::sqlite());
+    let log = |bench: &Bench| bench.folder.path().join("ledger.db-wal");
+    let ledger = theirs.open().await;
+    // A crash right after opening, and one a little later: both logs are the file's own.
+    theirs.after_power_loss().open().await.close().await;
+    ledger.rotation().commit(loaded("a")).await.unwrap();
+    theirs.after_power_loss().open().await.close().await;
+    let foreign = fs::read(log(&theirs)).unwrap();
+    ledger.close().await;
+    let backup = fs::read(theirs.file()).unwrap();
+
+    let ledger = ours.open().await;
+    ledger.rotation().commit(loaded("b")).await.unwrap();
+    ledger.close().await;
+    let refused = async |bench: &Bench, log_now: &[u8]| {
+        fs::write(log(bench), log_now).unwrap();
+        let before = fs::read(bench.file()).unwrap();
+        let text = unusable(bench.try_open().await.unwrap_err());
+        assert!(text.contains("another ledger, or of another time"), "{text}");
+        assert_eq!((fs::read(bench.file()).unwrap(), fs::read(log(bench)).unwrap()), (before, log_now.to_vec()));
+    };
+    refused(&ours, &foreign).await;
+    // Without the foreign log everything is there.
+    fs::remove_file(log(&ours)).unwrap();
+    assert_eq!(ours.open().await.rotation().load_all().await.unwrap().len(), 1);
+
+    // A backup put back while the log of later days still lies beside it.
+    let ledger = theirs.open().await;
+    ledger.rotation().commit(loaded("c")).await.unwrap();
+    let later = fs::read(log(&theirs)).unwrap();
+    ledger.close().await;
+    fs::write(theirs.file(), &backup).unwrap();
+    refused(&theirs, &later).await;
+}
+
+#[tokio::test]
 async fn fm51_tables_of_a_newer_credd_are_refused() {
     let bench = Bench::sqlite();
     bench.open().await.close().await;
@@ -169,4 +206,35 @@ async fn fm52_replicas_that_start_together_make_the_tables_once() {
         ledger.unwrap().rotation().preflight().await.unwrap();
     }
     assert_eq!(bench.number("SELECT COUNT(*) FROM schema_version").await, 1);
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn fm43_a_database_that_was_away_is_used_again() {
+    use crate::components::Component;
+    let state = tempfile::tempdir().unwrap();
+    let start = |port: Option<String>| {
+        let mut env = vec![("RUN_DIR", state.path().to_str().unwrap()), ("DURABLE", "1")];
+        env.extend(port.as_deref().map(|port| ("PORT", port)));
+        Component::start("postgres.sh", &env)
+    };
+    let server = start(None);
+    let port = server.number("port").to_string();
+    let bench = Bench::on(&server);
+    let ledger = bench.open().await;
+    let rotation = ledger.rotation();
+    rotation.commit(loaded("a")).await.unwrap();
+    drop(server);
+    let LedgerError::Unwritable(text) = rotation.preflight().await.unwrap_err() else { panic!() };
+    assert!(text.contains(&format!("127.0.0.1:{port}")) && !text.contains("postgres:postgres"), "{text}");
+    assert!(matches!(rotation.commit(prepared("a", 1, 2)).await.unwrap_err(), LedgerError::Unwritable(_)));
+    assert!(matches!(rotation.load_all().await.unwrap_err(), LedgerError::Unreadable(_)));
+    // A reply that comes just then is kept beside the ledger.
+    rotation.spill(Uuid::from_u128(9), &reply(), at(5)).await.unwrap();
+
+    let _server = start(Some(port));
+    rotation.commit(prepared("a", 1, 2)).await.unwrap();
+    assert!(rotation.load(&id("a")).await.unwrap().unwrap().open_attempt.is_some());
+    ledger.close().await;
+    assert_eq!(bench.open().await.rotation().orphans().await.unwrap()[0].0, Uuid::from_u128(9));
 }

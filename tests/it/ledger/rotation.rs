@@ -1,6 +1,6 @@
 use credd::{
-    credential::Generation,
-    ledger::{Fact, FactChange, LedgerError, Stage, Transition},
+    credential::{Generation, Secret},
+    ledger::{Attempt, Fact, FactChange, FlightStep, LedgerError, Stage, Transition},
 };
 use futures_util::FutureExt;
 use jiff::SignedDuration;
@@ -309,4 +309,47 @@ pub async fn fm36_a_wrong_key_is_refused(bench: Bench) {
     bench.tamper(&format!("UPDATE meta SET value = {flip}")).await.unwrap();
     let damaged = bench.try_open().await.unwrap_err();
     assert_eq!(wrong.to_string(), damaged.to_string(), "nobody learns which of both it was");
+}
+
+pub async fn a_new_key_opens_everything_and_the_old_one_nothing(bench: Bench) {
+    let ledger = bench.open().await;
+    let rotation = ledger.rotation();
+    rotation.commit(loaded("a")).await.unwrap();
+    let kept = credd::ledger::NewValue { keep_previous_until: Some(at(100)), ..value(1, "2") };
+    rotation.commit(Transition { value: Some(kept), ..step("a") }).await.unwrap();
+    let old_root = ledger.sealer().fingerprint(material("2").root().unwrap());
+    let mut flight = prepared("a", 1, 3);
+    flight.flight = Some(FlightStep::Prepare(Attempt { presents: old_root, ..attempt(1, 3) }));
+    rotation.commit(flight).await.unwrap();
+    rotation.received(Uuid::from_u128(1), &reply(), at(5)).await.unwrap();
+    rotation.received(Uuid::from_u128(99), &reply(), at(5)).await.unwrap();
+    ledger.embedded().put("x", Secret::new("document"), None).await.unwrap();
+    ledger.close().await;
+
+    // One record that does not open: then nothing is changed, whatever came before it.
+    let (bend, mend) = if bench.file().exists() {
+        ("substr(sealed, 2)", "x'01' || sealed")
+    } else {
+        ("substring(sealed from 2)", "'\\x01'::bytea || sealed")
+    };
+    bench.tamper(&format!("UPDATE document SET sealed = {bend}")).await.unwrap();
+    let error = bench.change_key().await.unwrap_err().to_string();
+    assert!(error.contains("the key was not changed"), "{error}");
+    let mend = if bench.file().exists() { format!("CAST({mend} AS BLOB)") } else { mend.into() };
+    bench.tamper(&format!("UPDATE document SET sealed = {mend}")).await.unwrap();
+    bench.open().await.close().await;
+
+    assert_eq!(bench.change_key().await.unwrap(), 5);
+    assert!(bench.try_open().await.is_err());
+    let ledger = bench.open_with_another_key().await.unwrap();
+    let rotation = ledger.rotation();
+    let fingerprint = |text: &str| ledger.sealer().fingerprint(material(text).root().unwrap());
+    let record = rotation.load(&id("a")).await.unwrap().unwrap();
+    assert_eq!((record.material, record.store_fingerprint), (Some(material("2")), Some(fingerprint("1"))));
+    let open = record.open_attempt.unwrap();
+    assert!(matches!(open.stage, Stage::Received { reply: kept, .. } if kept == reply()));
+    assert_eq!(open.presents, fingerprint("2"));
+    assert_eq!(rotation.previous(&id("a")).await.unwrap(), Some(material("1")));
+    assert_eq!(rotation.orphans().await.unwrap().len(), 1);
+    assert_eq!(ledger.embedded().get("x").await.unwrap(), Some((Secret::new("document"), 1)));
 }
