@@ -112,3 +112,68 @@ impl Wanted {
         lands.send_replace(Some(answer.is_some()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+    use jiff::Timestamp;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::{
+        clock::SystemClock,
+        credential::{ExpirySource, Generation, Kind},
+        lifecycle::State,
+        metrics::Metrics,
+        publish::{Asks, Criticality, Published, View, channel},
+    };
+
+    #[tokio::test]
+    async fn goal5_a_reader_that_comes_just_after_the_landing_asks_nobody() {
+        let clock = Arc::new(SystemClock);
+        let (publisher, subscriber) = channel(clock.clone());
+        let view = View {
+            name: CredentialId::new("bot").unwrap(),
+            kind: Kind::RefreshToken,
+            provider: String::new(),
+            store: String::new(),
+            criticality: Criticality::Required,
+            state: State::Fresh,
+            since: Timestamp::UNIX_EPOCH,
+            generation: Generation(2),
+            issued_at: None,
+            expires_at: None,
+            expiry_source: ExpirySource::Unknown,
+            refresh_expires_at: None,
+            refresh_at: None,
+            probe_at: None,
+            last_probe_at: None,
+            last_success_at: None,
+            last_rotation_at: None,
+            ttl_warn_seconds: None,
+            ttl_fail_seconds: None,
+            problem: None,
+            flags: vec![],
+        };
+        publisher.set(Published { view, token: None, readers: Arc::from([]) });
+        let slot = subscriber.get("bot").unwrap();
+        let (door, mut asked) = mpsc::channel(1);
+        let asks = Asks::new(vec![door], |_, _| 0);
+        let parts = Parts { subscriber, asks, metrics: Metrics::new(), clock, witness: Arc::new(|_| {}) };
+        let (wanted, peer) = (Wanted::default(), Peer { uid: 1, gid: 1 });
+        // It saw an old edition, and found a new one when its turn at the table came.
+        let looked = AtomicBool::new(false);
+        let needy = |_: &Edition| {
+            looked.store(true, Relaxed);
+            false
+        };
+        assert!(wanted.join(&parts, &slot, Duration::ZERO, peer, &needy).is_none());
+        assert!(looked.load(Relaxed) && wanted.0.lock().unwrap().is_empty());
+        // The second joins the first.
+        assert!(wanted.join(&parts, &slot, Duration::ZERO, peer, &|_| true).is_some());
+        assert!(wanted.join(&parts, &slot, Duration::ZERO, peer, &|_| true).is_some());
+        assert!(matches!(asked.recv().await, Some(Ask::Wanted { .. })));
+        assert!(asked.try_recv().is_err());
+    }
+}

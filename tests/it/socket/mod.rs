@@ -4,6 +4,7 @@ mod door;
 mod flight;
 mod read;
 mod refused;
+mod shortage;
 mod watch;
 
 use crate::board::{Board, CANARY};
