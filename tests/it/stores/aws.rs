@@ -11,7 +11,7 @@ use credd::store::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Ahead, Literal, Operator, at, clock, contract, renewed, version_of};
+use super::{Ahead, Literal, Loud, Operator, at, clock, contract, renewed, version_of};
 use crate::components::Component;
 
 /// Starts the server and runs the test of that name again, with the environment that an operator would set.
@@ -242,4 +242,37 @@ async fn an_aws_that_is_down_prevents_no_start() {
     let store = store::open("aws-main", &settings, Arc::new(Literal), clock()).await.unwrap();
     let error = store.load(&at("app")).await.unwrap_err();
     assert!(matches!(error, StoreError::Unreachable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn no_library_below_us_logs_a_secret() {
+    let secret = [("AWS_SECRET_ACCESS_KEY", "canary-key")];
+    if started_elsewhere("no_library_below_us_logs_a_secret", &[], &secret) {
+        return;
+    }
+    let loud = Loud::default();
+    let _listening = loud.listen();
+    let (admin, store) = (Admin::new().await, open(clock(), 0));
+    admin.put("app", &json!({"refresh_token": "canary-refresh"})).await;
+    let held = store.load(&at("app")).await.unwrap();
+    store.versions(&[at("app"), at("none")]).await;
+    for number in 0..2 {
+        let ours = renewed(&held.material, &format!("canary-{number}"));
+        let _ = store.write(&at("app"), &ours, &held.version, Uuid::now_v7()).await;
+    }
+    admin.put("app", &json!({"refresh_token": ["canary"]})).await;
+    let error = store.load(&at("app")).await.unwrap_err();
+    assert_eq!(loud.found("canary", &format!("{error} {error:?} {store:?} {held:?}")), None);
+}
+
+#[tokio::test]
+async fn an_aws_that_hangs_ends_each_question_after_ten_seconds() {
+    let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", deaf.local_addr().unwrap());
+    let test = "an_aws_that_hangs_ends_each_question_after_ten_seconds";
+    if started_elsewhere(test, &[], &[("AWS_ENDPOINT_URL", &endpoint)]) {
+        return;
+    }
+    let error = open(clock(), 0).load(&at("app")).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Unreachable { reason, .. } if reason.contains("10 s")), "{error}");
 }
