@@ -180,8 +180,15 @@ impl SecretsManager {
         else {
             return Ok(());
         };
-        let (document, _) = self.document(at, Some(pending)).await?;
-        if document::read(&document, at).is_ok_and(|material| material.attempt_id.as_deref() == Some(pending)) {
+        let ours = match self.document(at, Some(pending)).await {
+            Ok((document, _)) => {
+                document::read(&document, at).is_ok_and(|it| it.attempt_id.as_deref() == Some(pending))
+            }
+            // A rotation that has begun and has no value yet.
+            Err(StoreError::NotFound { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        if ours {
             return Ok(());
         }
         Err(refuse(format!(

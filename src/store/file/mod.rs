@@ -46,12 +46,17 @@ struct Folder {
     settings: Settings,
     /// What each location that was asked for held last (`None`: nothing usable); the watch compares with it.
     seen: Mutex<HashMap<Location, Option<Version>>>,
+    /// Our own writers take turns; the lock on the folder is for those of other processes.
+    writing: Mutex<()>,
 }
 
 impl Files {
     /// Nothing is opened yet: the folder may be mounted later.
     pub fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Self {
-        Self { folder: Arc::new(Folder { settings: settings.clone(), seen: Mutex::default() }), clock }
+        Self {
+            folder: Arc::new(Folder { settings: settings.clone(), seen: Mutex::default(), writing: Mutex::default() }),
+            clock,
+        }
     }
 
     /// Works on the disk in a thread that may hang, so that nobody else does.
@@ -122,6 +127,7 @@ impl Folder {
             return Err(StoreError::ReadOnly { path: at.0.clone(), reason });
         }
         let (path, _) = at.split();
+        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let _lock = disk::lock(&self.settings.folder, path)?;
         let (present, version) = self.now(at)?;
         if version != *expected {

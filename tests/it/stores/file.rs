@@ -99,6 +99,26 @@ async fn a_folder_that_is_not_there_is_an_answer_and_no_panic() {
     assert!(store.check().await.is_err());
 }
 
+#[tokio::test]
+async fn writers_of_one_folder_take_turns_and_another_process_is_respected() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), true);
+    let write = async |name: &str| {
+        let held = store.load(&at(name)).await.unwrap();
+        store.write(&at(name), &held.material, &held.version, Uuid::now_v7()).await
+    };
+    for name in ["a", "b", "c", "d"] {
+        put(&folder.path().join(name), r#"{"refresh_token":"r"}"#, 0o600);
+    }
+    let ended = tokio::join!(write("a"), write("b"), write("c"), write("d"));
+    assert!(ended.0.is_ok() && ended.1.is_ok() && ended.2.is_ok() && ended.3.is_ok(), "{ended:?}");
+    let held = fs::File::open(folder.path()).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    assert!(matches!(write("a").await, Err(StoreError::Unreachable { .. })));
+    drop(held);
+    write("a").await.unwrap();
+}
+
 /// What a Kubernetes volume looks like: the file is a link into `..data`, and `..data` is swapped as a whole.
 fn swap(folder: &Path, edition: &str, text: &str) {
     fs::create_dir(folder.join(edition)).unwrap();
