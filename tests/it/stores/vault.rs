@@ -161,7 +161,11 @@ async fn a_namespace_is_a_world_of_its_own() {
     contract(store.as_ref(), &vault).await;
     vault.put("app", &json!({"key": "k"})).await;
     let elsewhere = open(Settings { namespace: None, ..vault.settings(vault.root()) }, clock()).await;
-    assert!(elsewhere.load(&at("app")).await.is_err());
+    let error = elsewhere.load(&at("app")).await.unwrap_err();
+    assert!(
+        matches!(&error, StoreError::Denied { path, reason } if path == "kv/" && reason.contains("mount")),
+        "{error}"
+    );
 }
 
 #[tokio::test]
