@@ -6,7 +6,7 @@
 //! | operation | input | output |
 //! |---|---|---|
 //! | `get` | `{"version":1,"operation":"get","at":"NAME"}` | `{"secret":{…} or "text","version":"V"}`; without `version`, a digest of the secret counts |
-//! | `versions` | `{"version":1,"operation":"versions","at":["NAME",…]}` | `{"versions":{"NAME":"V"}}`; `null` means that it is gone; names left out are asked by `get` |
+//! | `versions` | `{"version":1,"operation":"versions","at":["NAME",…]}` | `{"versions":{"NAME":"V"}}`; `null` means that it is gone; names left out are asked by `get`; an empty list asks whether the command works |
 //! | `store` | `{"version":1,"operation":"store","at":"NAME","secret":{…},"expected":"V","attempt":"UUID"}` | `{"version":"V2"}`, or `{"error":"conflict"}` when the store no longer holds `expected` |
 //!
 //! A refusal is `{"error":"CODE"}` with any exit code, where CODE is `not_found`, `denied`, `conflict`, `read_only`,

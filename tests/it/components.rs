@@ -14,6 +14,12 @@ use serde_json::Value;
 /// From an empty machine: it is downloaded, unpacked and started in this time.
 const READY: Duration = Duration::from_secs(300);
 
+/// Where the servers are installed.
+pub fn tools() -> PathBuf {
+    let usual = || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools");
+    std::env::var_os("TOOLS_DIR").map_or_else(usual, PathBuf::from)
+}
+
 /// A running server.
 pub struct Component {
     /// What its script says of it: `url`, `token`, `pid` and the like.
@@ -25,10 +31,9 @@ impl Component {
     /// Starts a script and waits until the server answers.
     pub fn start(script: &str, environment: &[(&str, &str)]) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let tools = std::env::var_os("TOOLS_DIR").map_or_else(|| root.join("target/tools"), PathBuf::from);
         let mut child = Command::new("bash")
             .arg(root.join("tests/components").join(script))
-            .env("TOOLS_DIR", tools)
+            .env("TOOLS_DIR", tools())
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

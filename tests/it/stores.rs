@@ -9,7 +9,7 @@ mod vault;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -87,6 +87,7 @@ async fn contract(store: &dyn SecretStore, operator: &impl Operator) {
     reads_and_sees_changes(store, operator).await;
     writes_by_compare_and_swap(store, operator).await;
     keeps_to_one_key(store, operator).await;
+    one_of_many_writers_wins(store, operator).await;
     says_no_plainly(store, operator).await;
     store.check().await.expect("it is up");
 }
@@ -150,6 +151,24 @@ async fn keeps_to_one_key(store: &dyn SecretStore, operator: &impl Operator) {
     assert!(matches!(store.load(&at("many#none")).await, Err(StoreError::NotFound { .. })));
 }
 
+async fn one_of_many_writers_wins(store: &dyn SecretStore, operator: &impl Operator) {
+    operator.put("race", &json!({"refresh_token": "r0"})).await;
+    let before = store.load(&at("race")).await.unwrap();
+    let tries = (1..=8).map(|number| {
+        let (before, place) = (&before, at("race"));
+        async move {
+            let ours = renewed(&before.material, &format!("r{number}"));
+            let written = store.write(&place, &ours, &before.version, Uuid::now_v7()).await;
+            written.map(|version| (version, ours.refresh_token))
+        }
+    });
+    let ended = futures_util::future::join_all(tries).await;
+    let won: Vec<_> = ended.iter().flatten().collect();
+    assert_eq!(won.len(), 1, "{ended:?}");
+    let after = store.load(&at("race")).await.unwrap();
+    assert_eq!((&after.version, &after.material.refresh_token), (&won[0].0, &won[0].1), "and its value stands");
+}
+
 async fn says_no_plainly(store: &dyn SecretStore, operator: &impl Operator) {
     assert!(matches!(store.load(&at("missing")).await, Err(StoreError::NotFound { .. })));
     let both = store.versions(&[at("many"), at("missing"), at("app")]).await;
@@ -167,4 +186,34 @@ async fn says_no_plainly(store: &dyn SecretStore, operator: &impl Operator) {
 
 fn clock() -> Arc<Ahead> {
     Arc::new(Ahead::default())
+}
+
+/// Everything that the libraries below us log in this thread, at their loudest.
+#[derive(Clone, Default)]
+struct Loud(Arc<Mutex<Vec<u8>>>);
+
+impl Loud {
+    fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        let sink = self.clone();
+        let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
+        tracing::subscriber::set_default(subscriber.with_writer(move || sink.clone()).finish())
+    }
+
+    /// The first line with that word, in what was logged and in what else could be.
+    fn found(&self, word: &str, more: &str) -> Option<String> {
+        let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        assert!(log.len() > 10_000, "it did not listen: {log}");
+        log.lines().chain(more.lines()).find(|line| line.contains(word)).map(Into::into)
+    }
+}
+
+impl std::io::Write for Loud {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }

@@ -1,7 +1,7 @@
 //! AWS Secrets Manager.
 //!
-//! What the daemon's role needs: `GetSecretValue`, `DescribeSecret`, `ListSecrets`; to write back, `PutSecretValue` and
-//! `UpdateSecretVersionStage` too.
+//! What the daemon's role needs: `GetSecretValue` and `DescribeSecret`; `ListSecrets`, so that changes of all secrets are
+//! found in one question; to write back, `PutSecretValue` and `UpdateSecretVersionStage`.
 
 #[cfg(feature = "aws")]
 mod refusal;

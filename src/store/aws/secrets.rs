@@ -180,8 +180,15 @@ impl SecretsManager {
         else {
             return Ok(());
         };
-        let (document, _) = self.document(at, Some(pending)).await?;
-        if document::read(&document, at).is_ok_and(|material| material.attempt_id.as_deref() == Some(pending)) {
+        let ours = match self.document(at, Some(pending)).await {
+            Ok((document, _)) => {
+                document::read(&document, at).is_ok_and(|it| it.attempt_id.as_deref() == Some(pending))
+            }
+            // A rotation that has begun and has no value yet.
+            Err(StoreError::NotFound { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        if ours {
             return Ok(());
         }
         Err(refuse(format!(
@@ -310,8 +317,13 @@ impl SecretStore for SecretsManager {
     fn check(&self) -> BoxFuture<'_, Result<StoreHealth, StoreError>> {
         Box::pin(async move {
             let (client, provider) = self.connected().await;
-            let listed = client.list_secrets().max_results(1).send().await;
-            listed.map_err(|error| refusal("ListSecrets", &error))?;
+            // A role that may not list is no fault: its secrets are asked for one by one.
+            match client.list_secrets().max_results(1).send().await {
+                Err(error) if error.code() != Some("AccessDeniedException") => {
+                    return Err(refusal("ListSecrets", &error));
+                }
+                _ => {}
+            }
             let session = match provider {
                 Some(provider) => provider.provide_credentials().await.ok().and_then(|it| it.expiry()),
                 None => None,

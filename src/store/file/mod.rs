@@ -31,21 +31,52 @@ pub struct Settings {
     pub writable: bool,
 }
 
+/// Then a file is given up: its file system hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A folder of secrets.
 #[derive(Debug)]
 pub struct Files {
-    settings: Settings,
+    folder: Arc<Folder>,
     clock: Arc<dyn Clock>,
+}
+
+#[derive(Debug)]
+struct Folder {
+    settings: Settings,
     /// What each location that was asked for held last (`None`: nothing usable); the watch compares with it.
     seen: Mutex<HashMap<Location, Option<Version>>>,
+    /// Our own writers take turns; the lock on the folder is for those of other processes.
+    writing: Mutex<()>,
 }
 
 impl Files {
     /// Nothing is opened yet: the folder may be mounted later.
     pub fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Self {
-        Self { settings: settings.clone(), clock, seen: Mutex::default() }
+        Self {
+            folder: Arc::new(Folder { settings: settings.clone(), seen: Mutex::default(), writing: Mutex::default() }),
+            clock,
+        }
     }
 
+    /// Works on the disk in a thread that may hang, so that nobody else does.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        path: &str,
+        work: impl FnOnce(&Folder) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let folder = Arc::clone(&self.folder);
+        let unreachable = |reason: &str| StoreError::Unreachable { path: path.into(), reason: reason.into() };
+        tokio::select! {
+            done = tokio::task::spawn_blocking(move || work(&folder)) => {
+                done.unwrap_or_else(|_| Err(unreachable("the thread that read it ended early")))
+            }
+            () = self.clock.sleep(PATIENCE) => Err(unreachable("the file system does not answer within 10 s")),
+        }
+    }
+}
+
+impl Folder {
     fn now(&self, at: &Location) -> Result<(zeroize::Zeroizing<Vec<u8>>, Version), StoreError> {
         let (path, _) = at.split();
         let bytes = disk::read(&self.settings.folder, path)?;
@@ -59,16 +90,57 @@ impl Files {
 
     /// The locations whose file is not what it was.
     fn changes(&self) -> Vec<Location> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut changed = Vec::new();
-        for (at, before) in seen.iter_mut() {
-            let now = self.now(at).ok().map(|(_, version)| version);
-            if now != *before {
-                *before = now;
-                changed.push(at.clone());
+        for (at, before) in seen {
+            let now = self.now(&at).ok().map(|(_, version)| version);
+            if now != before {
+                self.remember(&at, now);
+                changed.push(at);
             }
         }
         changed
+    }
+
+    fn load(&self, at: &Location) -> Result<Loaded, StoreError> {
+        let found = self.now(at);
+        self.remember(at, found.as_ref().ok().map(|(_, version)| version.clone()));
+        let (bytes, version) = found?;
+        Ok(Loaded { material: document::read(&bytes, at)?, version })
+    }
+
+    fn read_only(&self, at: &Location) -> Option<String> {
+        if !self.settings.writable {
+            return Some("`writable` is not set for this store".into());
+        }
+        disk::unwritable(&self.settings.folder, at.split().0)
+    }
+
+    fn write(
+        &self,
+        at: &Location,
+        material: &Material,
+        expected: &Version,
+        attempt: Uuid,
+    ) -> Result<Version, StoreError> {
+        if let Some(reason) = self.read_only(at) {
+            return Err(StoreError::ReadOnly { path: at.0.clone(), reason });
+        }
+        let (path, _) = at.split();
+        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _lock = disk::lock(&self.settings.folder, path)?;
+        let (present, version) = self.now(at)?;
+        if version != *expected {
+            return match document::read(&present, at)? {
+                now if now == *material => Ok(version),
+                _ => Err(StoreError::Conflict { path: at.0.clone() }),
+            };
+        }
+        let text = document::write(&present, at, material)?;
+        disk::replace(&self.settings.folder, path, &text, attempt)?;
+        let version = document::version_of(text.expose().as_bytes(), path);
+        self.remember(at, Some(version.clone()));
+        Ok(version)
     }
 }
 
@@ -78,16 +150,18 @@ impl SecretStore for Files {
     }
 
     fn load<'a>(&'a self, at: &'a Location) -> BoxFuture<'a, Result<Loaded, StoreError>> {
-        Box::pin(async move {
-            let found = self.now(at);
-            self.remember(at, found.as_ref().ok().map(|(_, version)| version.clone()));
-            let (bytes, version) = found?;
-            Ok(Loaded { material: document::read(&bytes, at)?, version })
-        })
+        let place = at.clone();
+        Box::pin(self.on_disk(&at.0, move |folder| folder.load(&place)))
     }
 
     fn versions<'a>(&'a self, at: &'a [Location]) -> BoxFuture<'a, Vec<Result<Version, StoreError>>> {
-        Box::pin(async move { at.iter().map(|at| self.now(at).map(|(_, version)| version)).collect() })
+        let places = at.to_vec();
+        let look =
+            move |folder: &Folder| Ok(places.iter().map(|at| folder.now(at).map(|(_, version)| version)).collect());
+        Box::pin(async move {
+            let found = self.on_disk("the folder", look).await;
+            found.unwrap_or_else(|error| at.iter().map(|_| Err(error.clone())).collect())
+        })
     }
 
     fn write<'a>(
@@ -97,43 +171,22 @@ impl SecretStore for Files {
         expected: &'a Version,
         attempt: Uuid,
     ) -> BoxFuture<'a, Result<Version, StoreError>> {
-        Box::pin(async move {
-            if let Some(reason) = self.read_only(at).await {
-                return Err(StoreError::ReadOnly { path: at.0.clone(), reason });
-            }
-            let material = document::stamped(material, attempt);
-            let (path, _) = at.split();
-            let _lock = disk::lock(&self.settings.folder, path)?;
-            let (present, version) = self.now(at)?;
-            if version != *expected {
-                return match document::read(&present, at)? {
-                    now if now == material => Ok(version),
-                    _ => Err(StoreError::Conflict { path: at.0.clone() }),
-                };
-            }
-            let text = document::write(&present, at, &material)?;
-            disk::replace(&self.settings.folder, path, &text, attempt)?;
-            let version = document::version_of(text.expose().as_bytes(), path);
-            self.remember(at, Some(version.clone()));
-            Ok(version)
-        })
+        let (place, material, expected) = (at.clone(), document::stamped(material, attempt), expected.clone());
+        Box::pin(self.on_disk(&at.0, move |folder| folder.write(&place, &material, &expected, attempt)))
     }
 
     fn read_only<'a>(&'a self, at: &'a Location) -> BoxFuture<'a, Option<String>> {
-        Box::pin(async move {
-            if !self.settings.writable {
-                return Some("`writable` is not set for this store".into());
-            }
-            disk::unwritable(&self.settings.folder, at.split().0)
-        })
+        let place = at.clone();
+        Box::pin(async move { self.on_disk(&at.0, move |folder| Ok(folder.read_only(&place))).await.ok()? })
     }
 
     fn check(&self) -> BoxFuture<'_, Result<StoreHealth, StoreError>> {
         Box::pin(async move {
-            disk::open_folder(&self.settings.folder)?;
-            let writable = if self.settings.writable { "writable" } else { "read-only" };
-            let description = format!("folder {}, {writable}", self.settings.folder.display());
-            Ok(StoreHealth { description, auth_expires_at: None })
+            let settings = &self.folder.settings;
+            let path = settings.folder.display().to_string();
+            self.on_disk(&path, |folder| disk::open_folder(&folder.settings.folder)).await?;
+            let writable = if settings.writable { "writable" } else { "read-only" };
+            Ok(StoreHealth { description: format!("folder {path}, {writable}"), auth_expires_at: None })
         })
     }
 
@@ -141,7 +194,7 @@ impl SecretStore for Files {
         Box::pin(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = watch::run(&self.settings.folder, self.clock.as_ref(), || self.changes(), changed) => {}
+                () = watch::run(self, changed) => {}
             }
         })
     }

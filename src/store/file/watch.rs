@@ -6,41 +6,52 @@ use std::{os::unix::fs::MetadataExt, path::Path, sync::Arc, time::Duration};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::{Notify, mpsc};
 
-use crate::{clock::Clock, store::Location};
+use super::{Files, Folder};
+use crate::store::Location;
 
 /// From the first event of a change to the look, so that one change is one look.
 const SETTLE: Duration = Duration::from_millis(200);
 /// The net below the events: network file systems send none, a full queue loses some, and a folder may be replaced.
 const NET: Duration = Duration::from_secs(30);
 
+/// A watch and the folder it holds on to.
+type Watch = ((u64, u64), RecommendedWatcher);
+
 /// Runs until dropped, or until nobody listens.
-pub(super) async fn run(
-    folder: &Path,
-    clock: &dyn Clock,
-    changes: impl Fn() -> Vec<Location>,
-    changed: mpsc::Sender<Location>,
-) {
+pub(super) async fn run(files: &Files, changed: mpsc::Sender<Location>) {
     let moved = Arc::new(Notify::new());
-    let mut watched = None;
+    let mut watch = None;
     loop {
-        // The folder itself may be mounted late, or replaced by another: a watch holds on to the old one.
-        let present = std::fs::metadata(folder).ok().map(|it| (it.dev(), it.ino()));
-        if watched.as_ref().map(|(id, _)| *id) != present {
-            watched = present.and_then(|id| Some((id, watch(folder, &moved)?)));
-        }
-        for at in changes() {
+        let tell = Arc::clone(&moved);
+        let look = move |folder: &Folder| {
+            let watch = renewed(watch, &folder.settings.folder, &tell);
+            Ok((watch, folder.changes()))
+        };
+        // A folder that hangs is watched anew when it answers.
+        let (next, found) = files.on_disk("the folder", look).await.unwrap_or_default();
+        watch = next;
+        for at in found {
             if changed.send(at).await.is_err() {
                 return;
             }
         }
         tokio::select! {
-            () = moved.notified() => clock.sleep(SETTLE).await,
-            () = clock.sleep(NET) => {}
+            () = moved.notified() => files.clock.sleep(SETTLE).await,
+            () = files.clock.sleep(NET) => {}
         }
     }
 }
 
-fn watch(folder: &Path, moved: &Arc<Notify>) -> Option<RecommendedWatcher> {
+/// The folder itself may be mounted late, or replaced by another, while a watch holds on to the old one.
+fn renewed(watch: Option<Watch>, folder: &Path, moved: &Arc<Notify>) -> Option<Watch> {
+    let present = std::fs::metadata(folder).map(|it| (it.dev(), it.ino())).ok()?;
+    match watch {
+        Some((held, watcher)) if held == present => Some((held, watcher)),
+        _ => Some((present, start(folder, moved)?)),
+    }
+}
+
+fn start(folder: &Path, moved: &Arc<Notify>) -> Option<RecommendedWatcher> {
     let moved = Arc::clone(moved);
     let tell = move |event: notify::Result<notify::Event>| match event {
         // Our own reading makes these.
@@ -51,9 +62,9 @@ fn watch(folder: &Path, moved: &Arc<Notify>) -> Option<RecommendedWatcher> {
         watcher.watch(folder, RecursiveMode::Recursive)?;
         Ok(watcher)
     });
-    watcher
-        .inspect_err(|error| {
-            tracing::warn!(folder = %folder.display(), reason = ?error.kind, "no events of this folder; it is read every 30 s instead");
-        })
-        .ok()
+    let complain = |error: &notify::Error| {
+        let folder = folder.display();
+        tracing::warn!(%folder, reason = ?error.kind, "no events of this folder; it is read every 30 s instead");
+    };
+    watcher.inspect_err(complain).ok()
 }

@@ -147,11 +147,17 @@ impl Kv {
             options: Option<HashMap<String, String>>,
         }
         let place = format!("{}/", self.mount);
-        let mount = self.ask(&place, "something below, and an engine be mounted,", |vault| {
+        let mount = self.ask(&place, "something", |vault| {
             let question = Question::<Mount>::get(format!("sys/internal/ui/mounts/{}", self.mount));
             Box::pin(async move { api::exec_with_result(&vault, question).await })
         });
-        let mount = mount.await?;
+        let mount = mount.await.map_err(|error| match error {
+            StoreError::Denied { path, .. } if path == place => {
+                let reason = "nothing is mounted there, or our policy allows nothing below it; is `mount` right?";
+                StoreError::Denied { path, reason: reason.into() }
+            }
+            other => other,
+        })?;
         match (mount.kind.as_str(), mount.options.as_ref().and_then(|it| it.get("version")).map(String::as_str)) {
             ("kv", Some("2")) => Ok(Engine::V2),
             ("kv" | "generic", _) => Ok(Engine::V1),

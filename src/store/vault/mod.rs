@@ -1,4 +1,7 @@
 //! HashiCorp Vault: KV v2 (and v1, read-only).
+//!
+//! What our policy needs for a secret `app` in the mount `secret`: `read` on `secret/data/app` and on
+//! `secret/metadata/app` (changes are found there, without reading values); to write back, `update` on `secret/data/app`.
 
 mod kv;
 mod login;

@@ -202,6 +202,9 @@ fn transport(error: &ClientError) -> String {
     let Some(error) = source.downcast_ref::<reqwest::Error>() else {
         return "no complete answer".into();
     };
+    if error.is_timeout() && error.is_connect() {
+        return "no connection within 5 s".into();
+    }
     if error.is_timeout() {
         return "no answer within 10 s".into();
     }

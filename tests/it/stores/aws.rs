@@ -11,7 +11,7 @@ use credd::store::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Ahead, Literal, Operator, at, clock, contract, renewed, version_of};
+use super::{Ahead, Literal, Loud, Operator, at, clock, contract, renewed, version_of};
 use crate::components::Component;
 
 /// Starts the server and runs the test of that name again, with the environment that an operator would set.
@@ -21,22 +21,35 @@ fn started_elsewhere(test: &str, server: &[(&str, &str)], more: &[(&str, &str)])
         return false;
     }
     let moto = Component::start("moto.sh", server);
-    let key = |field: &str| moto.ready["key"][field].as_str().unwrap().to_owned();
+    let key = |field: &str| moto.ready["key"][field].as_str().unwrap();
+    let (id, secret) = (key("access_key_id"), key("secret_access_key"));
+    let found = [("AWS_ENDPOINT_URL", moto.text("url")), ("AWS_ACCESS_KEY_ID", id), ("AWS_SECRET_ACCESS_KEY", secret)];
+    again(test, &[&found[..], more].concat());
+    true
+}
+
+/// The same with an endpoint where no server of the API is.
+fn started_alone(test: &str, endpoint: &str, key: &str) -> bool {
+    if std::env::var_os("AWS_ENDPOINT_URL").is_some() {
+        return false;
+    }
+    let none = [("AWS_ENDPOINT_URL", endpoint), ("AWS_ACCESS_KEY_ID", key), ("AWS_SECRET_ACCESS_KEY", key)];
+    again(test, &none);
+    true
+}
+
+fn again(test: &str, environment: &[(&str, &str)]) {
     let again = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", &format!("stores::aws::{test}"), "--nocapture"])
-        .env("AWS_ENDPOINT_URL", moto.text("url"))
         .env("AWS_REGION", "eu-central-1")
-        .env("AWS_ACCESS_KEY_ID", key("access_key_id"))
-        .env("AWS_SECRET_ACCESS_KEY", key("secret_access_key"))
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .env("AWS_CONFIG_FILE", "/dev/null")
         .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-        .envs(more.iter().copied())
+        .envs(environment.iter().copied())
         .output()
         .unwrap();
     let output = format!("{}{}", String::from_utf8_lossy(&again.stdout), String::from_utf8_lossy(&again.stderr));
     assert!(again.status.success() && output.contains("1 passed"), "{output}");
-    true
 }
 
 fn open(clock: Arc<Ahead>, coalesce_seconds: u64) -> SecretsManager {
@@ -224,8 +237,7 @@ async fn a_key_that_aws_does_not_know_is_denied_by_name() {
 
 #[tokio::test]
 async fn no_credentials_and_no_network_are_told_apart() {
-    let none = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
-    if started_elsewhere("no_credentials_and_no_network_are_told_apart", &[], &none) {
+    if started_alone("no_credentials_and_no_network_are_told_apart", "http://127.0.0.1:9", "") {
         return;
     }
     let error = open(clock(), 0).load(&at("app")).await.unwrap_err();
@@ -235,11 +247,100 @@ async fn no_credentials_and_no_network_are_told_apart() {
 #[tokio::test]
 async fn an_aws_that_is_down_prevents_no_start() {
     let test = "an_aws_that_is_down_prevents_no_start";
-    if started_elsewhere(test, &[], &[("AWS_ENDPOINT_URL", "http://127.0.0.1:9")]) {
+    if started_alone(test, "http://127.0.0.1:9", "test") {
         return;
     }
     let settings = store::Settings::Aws(Settings::default());
     let store = store::open("aws-main", &settings, Arc::new(Literal), clock()).await.unwrap();
     let error = store.load(&at("app")).await.unwrap_err();
     assert!(matches!(error, StoreError::Unreachable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn no_library_below_us_logs_a_secret() {
+    let secret = [("AWS_SECRET_ACCESS_KEY", "canary-key")];
+    if started_elsewhere("no_library_below_us_logs_a_secret", &[], &secret) {
+        return;
+    }
+    let loud = Loud::default();
+    let _listening = loud.listen();
+    let (admin, store) = (Admin::new().await, open(clock(), 0));
+    admin.put("app", &json!({"refresh_token": "canary-refresh"})).await;
+    let held = store.load(&at("app")).await.unwrap();
+    store.versions(&[at("app"), at("none")]).await;
+    for number in 0..2 {
+        let ours = renewed(&held.material, &format!("canary-{number}"));
+        let _ = store.write(&at("app"), &ours, &held.version, Uuid::now_v7()).await;
+    }
+    admin.put("app", &json!({"refresh_token": ["canary"]})).await;
+    let error = store.load(&at("app")).await.unwrap_err();
+    assert_eq!(loud.found("canary", &format!("{error} {error:?} {store:?} {held:?}")), None);
+}
+
+#[tokio::test]
+async fn an_aws_that_hangs_ends_each_question_after_ten_seconds() {
+    let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", deaf.local_addr().unwrap());
+    let test = "an_aws_that_hangs_ends_each_question_after_ten_seconds";
+    if started_alone(test, &endpoint, "test") {
+        return;
+    }
+    let error = open(clock(), 0).load(&at("app")).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Unreachable { reason, .. } if reason.contains("10 s")), "{error}");
+}
+
+/// Makes a user who may do that and nothing else, with the same SDK that the server's own helper uses.
+const LIMITED: &str = r#"
+import boto3, json, os
+iam = boto3.client("iam", endpoint_url=os.environ["AWS_ENDPOINT_URL"], region_name="us-east-1")
+iam.create_user(UserName="credd")
+actions = ["secretsmanager:" + name for name in ("GetSecretValue", "DescribeSecret")]
+rules = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}]}
+iam.put_user_policy(UserName="credd", PolicyName="read", PolicyDocument=json.dumps(rules))
+print(json.dumps(iam.create_access_key(UserName="credd")["AccessKey"], default=str))
+"#;
+
+#[tokio::test]
+async fn a_role_that_may_not_list_or_write_still_reads_and_sees_changes() {
+    let test = "a_role_that_may_not_list_or_write_still_reads_and_sees_changes";
+    if std::env::var_os("LIMITED").is_some() {
+        return limited().await;
+    }
+    if started_elsewhere(test, &[("AUTH", "1")], &[]) {
+        return;
+    }
+    let admin = Admin::new().await;
+    admin.put("app", &json!({"refresh_token": "r0"})).await;
+    let python = crate::components::tools().join("py-moto/bin/python");
+    let made = Command::new(python).args(["-c", LIMITED]).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let key: Value = serde_json::from_slice(&made.stdout).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let profile = folder.path().join("config");
+    let text = |name: &str| key[name].as_str().unwrap().to_owned();
+    let lines = [
+        "[profile limited]".into(),
+        format!("aws_access_key_id = {}", text("AccessKeyId")),
+        format!("aws_secret_access_key = {}", text("SecretAccessKey")),
+    ];
+    std::fs::write(&profile, lines.join("\n")).unwrap();
+    // Once more, as the operator who names a profile instead of keys (an empty key counts as none).
+    let config = profile.to_str().unwrap();
+    let none = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
+    again(test, &[&none[..], &[("LIMITED", "1"), ("AWS_CONFIG_FILE", config)]].concat());
+}
+
+async fn limited() {
+    let settings = Settings { profile: Some("limited".into()), coalesce_seconds: 0, ..Settings::default() };
+    let store = SecretsManager::new(&settings, clock());
+    store.check().await.unwrap();
+    let held = store.load(&at("app")).await.unwrap();
+    let found = store.versions(&[at("app"), at("none")]).await;
+    assert!(
+        matches!(&found[..], [Ok(version), Err(StoreError::NotFound { .. })] if *version == held.version),
+        "{found:?}"
+    );
+    let refused =
+        store.write(&at("app"), &renewed(&held.material, "r1"), &held.version, Uuid::now_v7()).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Denied { reason, .. } if reason.contains("policy")), "{refused}");
 }

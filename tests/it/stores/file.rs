@@ -21,7 +21,7 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Operator, at, clock, contract, version_of};
+use super::{Operator, at, contract, version_of};
 
 fn put(path: &Path, text: &str, mode: u32) {
     fs::write(path, text).unwrap();
@@ -29,7 +29,7 @@ fn put(path: &Path, text: &str, mode: u32) {
 }
 
 fn open(folder: &Path, writable: bool) -> Files {
-    Files::new(&Settings { folder: folder.into(), writable }, clock())
+    Files::new(&Settings { folder: folder.into(), writable }, Arc::new(SystemClock))
 }
 
 impl Operator for TempDir {
@@ -50,7 +50,7 @@ async fn the_file_store_keeps_the_contract_and_leaves_nothing_beside() {
     contract(&open(folder.path(), true), &folder).await;
     let mut left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
-    assert_eq!(left, ["broken", "many"]);
+    assert_eq!(left, ["broken", "many", "race"]);
     assert_eq!(fs::metadata(folder.path().join("many")).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
@@ -99,6 +99,26 @@ async fn a_folder_that_is_not_there_is_an_answer_and_no_panic() {
     assert!(store.check().await.is_err());
 }
 
+#[tokio::test]
+async fn writers_of_one_folder_take_turns_and_another_process_is_respected() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), true);
+    let write = async |name: &str| {
+        let held = store.load(&at(name)).await.unwrap();
+        store.write(&at(name), &held.material, &held.version, Uuid::now_v7()).await
+    };
+    for name in ["a", "b", "c", "d"] {
+        put(&folder.path().join(name), r#"{"refresh_token":"r"}"#, 0o600);
+    }
+    let ended = tokio::join!(write("a"), write("b"), write("c"), write("d"));
+    assert!(ended.0.is_ok() && ended.1.is_ok() && ended.2.is_ok() && ended.3.is_ok(), "{ended:?}");
+    let held = fs::File::open(folder.path()).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    assert!(matches!(write("a").await, Err(StoreError::Unreachable { .. })));
+    drop(held);
+    write("a").await.unwrap();
+}
+
 /// What a Kubernetes volume looks like: the file is a link into `..data`, and `..data` is swapped as a whole.
 fn swap(folder: &Path, edition: &str, text: &str) {
     fs::create_dir(folder.join(edition)).unwrap();
@@ -115,9 +135,8 @@ async fn changes_are_told_at_once_also_when_a_link_is_swapped() {
     symlink("..data/token", path.join("token")).unwrap();
     put(&path.join("plain"), "one", 0o600);
     put(&path.join("quiet"), "same", 0o600);
-    // The machine's own clock: the net below the events is slower than this test's patience.
-    let settings = Settings { folder: path.into(), writable: true };
-    let store = Arc::new(Files::new(&settings, Arc::new(SystemClock)));
+    // The net below the events (30 s) is slower than this test's patience (20 s): what is told comes from an event.
+    let store = Arc::new(open(path, true));
     for name in ["token", "plain", "quiet"] {
         store.load(&at(name)).await.unwrap();
     }

@@ -1,10 +1,12 @@
 """A home store for the tests: a JSON file of names, each with a version and a secret. OLD=1: it knows only `get`."""
-import json, os, sys
+import fcntl, json, os, sys
 
 path = sys.argv[1]
 request = json.load(sys.stdin)
 operation, at = request["operation"], request["at"]
 assert operation == sys.argv[-1] and request["version"] == 1
+lock = open(path + ".lock", "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
 with open(path) as file:
     held = json.load(file)
 

@@ -195,6 +195,8 @@ async fn a_pod_logs_in_with_its_service_account() {
     let claims = json!({
         "iss": "kubernetes/serviceaccount",
         "sub": "system:serviceaccount:prod:credd",
+        "nbf": 1_700_000_000,
+        "iat": 1_700_000_000,
         "exp": 4_000_000_000_u64,
         "kubernetes.io": {"namespace": "prod", "serviceaccount": {"name": "credd", "uid": "u-1"}},
     });
