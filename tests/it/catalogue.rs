@@ -244,6 +244,16 @@ fn all_that_is_wrong_with_a_file_is_said_at_once_and_without_its_values() {
 }
 
 #[test]
+fn the_example_of_the_manual_is_a_good_file() {
+    let manual = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("providers/README.md")).unwrap();
+    let example = manual.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("acme.toml"), example).unwrap();
+    let said: Vec<String> = credd::catalogue::lint(folder.path()).iter().map(ToString::to_string).collect();
+    assert!(said.is_empty(), "{}", said.join("\n"));
+}
+
+#[test]
 fn lint_finds_rules_that_are_never_reached() {
     let folder = tempfile::tempdir().unwrap();
     let text = "extends = \"rfc6749\"\n[[failure]]\nsubtype = \"rate_limit_reached\"\nwhen = { status = [429, 503] }\n[[failure]]\nsubtype = \"upstream_unavailable\"\nwhen = { status = 503, text = \"x\" }\n";

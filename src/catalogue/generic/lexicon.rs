@@ -253,13 +253,13 @@ pub static ENTRIES: &[Entry] = &[
         Feature,
         r"(?:disabled|turned off|switched off|not enabled|blocked|not activated|restricted) by (?:the |an? |your |its )?(?:admin\w*|organi[sz]ation|owner|workspace|account owner|policy)|(?:is|are) not (?:enabled|activated|available) (?:for|on|in|by)|is not enabled|feature (?:is )?(?:not|disabled|unavailable)|not enabled for (?:this|your)|access to this feature|has not been (?:enabled|set up|activated)|access ?limited|not (?:included|available) in your|beta (?:access|only|feature)",
     ),
+    entry("invalid_grant", InvalidGrant, r"invalid grant"),
     entry(
         "rejected",
         Rejected,
         r"(?:invalid|incorrect|bad|unrecogni[sz]ed|unknown|wrong|not valid|not a valid|isnt valid|valid|false|illegal|unacceptable)(?: \w+){0,4}? (?:<token>|auth|username|basic auth|pass)\b|(?:<token>)(?: \w+){0,4} (?:invalid|incorrect|not valid|isnt valid|wrong|unknown|not recogni[sz]ed|not found|does not exist|doesnt exist|rejected|refused|failed|failure|unsuccessful|denied|mismatch|inactive|not accepted)|(?:<token>) not|validation (?:failure|failed) (?:\w+ )?<token>|(?:unable|failed|could not|couldnt|cannot) (?:to )?(?:\w+ )?(?:verify|validate|authenticate|authorize|log ?in)|authentication (?:failed|failure|error|fault|unsuccessful|denied|required|exception)|authorization (?:failed|failure|required)|^authenticate$|unauthenticated|not (?:authenticated|logged in|signed in)|authentication error|login (?:failed|failure|incorrect)|(?:invalid|bad) (?:auth|login|credentials|token|session)|validation failure|unrecognized client|invalid client token|access token validation|user not found|authenticationfailure|invalid ?(?:access|api|auth|bearer)? ?(?:token|key)|ungültig|non valid[eo]|inválid[oa]|ongeldig|недействител|无效|無効|無效",
     ),
     entry("unauthorized", Rejected, r"unauthori[sz]ed|not authori[sz]ed|authorisation|^401\b"),
-    entry("invalid_grant", InvalidGrant, r"invalid grant"),
     entry(
         "forbidden",
         Scope,
