@@ -1,6 +1,6 @@
 //! The catalogue as a whole: its own examples, real replies, and whatever else the world may send.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::LazyLock};
 
 use credd::{
     catalogue::{Catalogue, Refusal, SURFACES, Surface},
@@ -10,6 +10,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 fn catalogue() -> Catalogue {
+    static ONCE: LazyLock<Catalogue> = LazyLock::new(embedded);
+    ONCE.clone()
+}
+
+fn embedded() -> Catalogue {
     Catalogue::embedded()
         .unwrap_or_else(|problems| panic!("{}", problems.iter().map(|p| format!("{p}\n")).collect::<String>()))
 }
@@ -70,7 +75,7 @@ fn share(rows: &[Row], holds: impl Fn(&Row) -> bool) -> f64 {
 
 #[test]
 fn real_replies_are_understood() {
-    for (own_files, subtypes, fields) in [(true, 99.0, 98.5), (false, 98.0, 97.5)] {
+    for (own_files, subtypes, fields) in [(true, 100.0, 100.0), (false, 98.3, 97.8)] {
         let rows = play(own_files);
         for row in rows.iter().filter(|row| !row.all_four() && row.verdict.failure != row.expected()) {
             println!(
@@ -268,7 +273,7 @@ mod arbitrary {
     use proptest::prelude::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(400))]
+        #![proptest_config(ProptestConfig::with_cases(120))]
         #[test]
         fn any_reply_is_judged_without_a_panic(
             status in 0u16..1000,
@@ -284,9 +289,8 @@ mod arbitrary {
         ) {
             let reply = Reply { status, headers, body };
             let now = now();
-            thread_local!(static CATALOGUE: Catalogue = catalogue());
-            CATALOGUE.with(|catalogue| {
-                for name in ["rfc6749", "slack", "google"] {
+            let catalogue = catalogue();
+            for name in ["rfc6749", "slack", "google"] {
                     let provider = catalogue.provider(name).unwrap();
                     let verdict = provider.classify(&Refusal { surface: SURFACES[surface].1, presented, reply: &reply, now });
                     if verdict.failure == Failure::CredentialRevoked {
@@ -296,8 +300,6 @@ mod arbitrary {
                     let _ = provider.tokens(&reply, now, None);
                     let _ = provider.probe_expiry(&reply, now);
                 }
-                Ok(())
-            })?;
         }
     }
 }
