@@ -202,10 +202,11 @@ pub static ENTRIES: &[Entry] = &[
         Rejected,
         r"invalid client token|invalid access key|access key id (?:\w+ ){0,4}(?:not exist|invalid|not found)",
     ),
+    entry("scope", Config, r"invalid scope"),
     entry(
         "oauth_client",
         Config,
-        r"invalid client\b|unauthorized client|unsupported (?:grant|response)|invalid grant type|grant type (?:not|is not)|redirect ur[il]|invalid scope|invalid target|invalid resource|client (?:id|identifier|secret|secrets|credentials?|authentication)(?:<gap>) (?:invalid|incorrect|wrong|mismatch|not|unknown|missing|required|failed|passed|does|do)|(?:invalid|incorrect|bad|wrong|unknown|missing|mismatched) (?:or missing )?client|incorrect client|client not found|unknown application|application (?:\w+ ){0,4}not found|unregistered (?:client|app)|app (?:not|is not) (?:found|registered|configured)|not registered|bad redirect|bad verification code|(?:invalid|incorrect|wrong|expired|bad) (?:authorization |verification |device )?code\b|code (?:passed )?is (?:incorrect|invalid)|code was already|pkce|code verifier",
+        r"invalid client\b|unauthorized client|unsupported (?:grant|response)|invalid grant type|grant type (?:not|is not)|redirect ur[il]|invalid target|invalid resource|client (?:id|identifier|secret|secrets|credentials?|authentication)(?:<gap>) (?:invalid|incorrect|wrong|mismatch|not|unknown|missing|required|failed|passed|does|do)|(?:invalid|incorrect|bad|wrong|unknown|missing|mismatched) (?:or missing )?client|incorrect client|client not found|unknown application|application (?:\w+ ){0,4}not found|unregistered (?:client|app)|app (?:not|is not) (?:found|registered|configured)|not registered|bad redirect|bad verification code|(?:invalid|incorrect|wrong|expired|bad) (?:authorization |verification |device )?code\b|code (?:passed )?is (?:incorrect|invalid)|code was already|pkce|code verifier",
     ),
     entry(
         "api_not_enabled",
@@ -219,7 +220,7 @@ pub static ENTRIES: &[Entry] = &[
         r"unable to authenticate|authentication (?:failed|failure|unsuccessful)|invalid credentials|^authentication (?:is )?required$",
     ),
     entry(
-        "scope",
+        "missing_scope",
         Scope,
         r"insufficient ?scopes?|(?:missing|required|lacks?|without|needs?|invalid|not granted|no|correct|necessary|additional|following|authentication) (?:\w+ ){0,2}scopes?\b|scopes? (?:\w+ ){0,3}(?:not|required|missing|insufficient|match|is|are|does|doesnt|needed)|for this scope|contain scopes|scope requirement|requires? (?:\w+ ){0,4}scopes?",
     ),

@@ -120,7 +120,7 @@ fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
         return false;
     }
     match observed.status() {
-        451 => false,
+        300..=399 | 451 => false,
         429 => {
             matches!(meaning, Money | Unavailable | Challenge | Rate | Network) && ENTRIES[entry].name != "try_later"
         }
