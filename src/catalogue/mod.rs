@@ -5,6 +5,7 @@ mod expiry;
 mod file;
 mod generic;
 mod lint;
+mod once_only;
 mod problem;
 mod provider;
 mod redact;

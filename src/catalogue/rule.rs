@@ -101,7 +101,9 @@ impl Test {
             Self::OneOf(values) => value.is_some_and(|value| {
                 values.contains(value)
                     || text().is_some_and(|text| {
-                        values.iter().any(|v| v.as_str() == Some(&text) || (v.is_number() && v.to_string() == text))
+                        values.iter().any(|v| {
+                            v.as_str() == Some(&text) || v.as_number().is_some_and(|number| number.to_string() == text)
+                        })
                     })
             }),
             Self::Prefix(values) => text().is_some_and(|text| values.iter().any(|v| text.starts_with(v.as_str()))),

@@ -292,6 +292,36 @@ mod tests {
     }
 
     #[test]
+    fn a_dump_of_curl_is_explained_in_words_and_in_json() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: Args,
+        }
+        let play = |line: &[&str], input: &str| {
+            let args =
+                <Line as clap::Parser>::try_parse_from([&["explain", "--now", "2026-01-01T00:00:00Z"], line].concat())
+                    .unwrap()
+                    .args;
+            let mut output = Vec::new();
+            let code = run(&args, Timestamp::UNIX_EPOCH, &mut input.as_bytes(), &mut output);
+            (code == ExitCode::SUCCESS, String::from_utf8(output).unwrap())
+        };
+        let dump = "HTTP/2 403\r\nx-ratelimit-remaining: 0\r\nx-ratelimit-reset: 1767225660\r\n\r\n{\"message\":\"API rate limit exceeded\"}";
+        let (good, text) = play(&["--provider", "github", "--presented", "pat"], dump);
+        assert!(good && text.starts_with("rate_limit_reached (rate_limit)\n"), "{text}");
+        assert!(text.contains("wait       60 s") && text.contains("generic/rate_limit"), "{text}");
+        let (good, text) = play(&["--json"], dump);
+        let answer: Value = serde_json::from_str(&text).unwrap();
+        assert!(
+            good && answer["retry_after_s"] == 60 && answer["evidence"] == "body message: API rate limit exceeded",
+            "{text}"
+        );
+        assert!(!play(&[], "nothing").0);
+        assert!(!play(&["--provider", "nobody"], dump).0);
+    }
+
+    #[test]
     fn a_row_too_long_is_skipped_whole() {
         let answers = play(&format!("{}\n{{\"status\":503}}\n", "x".repeat(LONGEST_ROW + 10)));
         assert!(answers[0]["error"].as_str().unwrap().contains("longer"));

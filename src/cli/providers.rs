@@ -167,3 +167,26 @@ fn words(time: Duration) -> String {
         s => format!("{s} s"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn play(verb: Verb) -> (bool, String) {
+        let mut output = Vec::new();
+        let code = run(&Args { providers: None, verb }, &mut output);
+        (code == ExitCode::SUCCESS, String::from_utf8(output).unwrap())
+    }
+
+    #[test]
+    fn what_is_not_known_is_said_to_be_not_known() {
+        let (good, text) = play(Verb::Show { name: "gohighlevel".into(), toml: false });
+        assert!(good && text.contains("rotation                   not known"), "{text}");
+        assert!(text.contains("usual lifetime             24 h"), "{text}");
+        let (good, text) = play(Verb::List);
+        assert!(good && text.lines().count() > 15 && text.contains("slack"), "{text}");
+        let (good, text) = play(Verb::Show { name: "slack".into(), toml: true });
+        assert!(good && text.contains("[[failure]]"));
+        assert!(!play(Verb::Show { name: "nobody".into(), toml: false }).0);
+    }
+}

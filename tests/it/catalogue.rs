@@ -1,6 +1,6 @@
 //! The catalogue as a whole: its own examples, real replies, and whatever else the world may send.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::LazyLock};
 
 use credd::{
     catalogue::{Catalogue, Refusal, SURFACES, Surface},
@@ -10,6 +10,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 fn catalogue() -> Catalogue {
+    static ONCE: LazyLock<Catalogue> = LazyLock::new(embedded);
+    ONCE.clone()
+}
+
+fn embedded() -> Catalogue {
     Catalogue::embedded()
         .unwrap_or_else(|problems| panic!("{}", problems.iter().map(|p| format!("{p}\n")).collect::<String>()))
 }
@@ -68,28 +73,19 @@ fn share(rows: &[Row], holds: impl Fn(&Row) -> bool) -> f64 {
     rows.iter().filter(|row| holds(row)).count() as f64 / rows.len() as f64 * 100.0
 }
 
+/// The floors are what was measured; a change that loses a reply has to say so here.
 #[test]
 fn real_replies_are_understood() {
-    for (own_files, subtypes, fields) in [(true, 99.0, 98.5), (false, 98.0, 97.5)] {
+    for (own_files, subtypes, fields) in [(true, 100.0, 100.0), (false, 98.3, 97.8)] {
         let rows = play(own_files);
-        for row in rows.iter().filter(|row| !row.all_four() && row.verdict.failure != row.expected()) {
-            println!(
-                "{own_files} {} {} {} {} expected {} got {:?} {:?}",
-                row.row["provider"],
-                row.row["surface"],
-                row.row["status"],
-                row.row["credential_kind"],
-                row.row["expect"],
-                row.verdict,
-                row.row["body"].as_str().unwrap().chars().take(200).collect::<String>()
-            );
-        }
+        let missed = rows.iter().filter(|row| !row.all_four());
+        let missed: String = missed.map(|row| format!("{}\n  {:?}\n", row.row, row.verdict)).collect();
         let (found, four) = (share(&rows, |row| row.verdict.failure == row.expected()), share(&rows, Row::all_four));
         println!(
             "own files {own_files}: {found:.1} % of subtypes, {four:.1} % of all four fields, {} rows",
             rows.len()
         );
-        assert!(found >= subtypes && four >= fields);
+        assert!(found >= subtypes && four >= fields, "{missed}");
     }
 }
 
@@ -149,6 +145,16 @@ fn rf22_pages_of_gateways_and_portals_are_neither_success_nor_revocation() {
                 assert_ne!(verdict.failure, Failure::CredentialExpired, "{status} {body:?} {verdict:?}");
             }
         }
+    }
+}
+
+#[test]
+fn a_redirect_and_a_refused_scope_are_the_clients_affair() {
+    let redirect = Reply::new(302, [("location", "https://x.example/login")], r#"{"message":"token revoked"}"#);
+    let scope = Reply::new(400, [], r#"{"error":"invalid_scope"}"#);
+    for (reply, cause) in [(redirect, "redirect"), (scope, "scope")] {
+        let verdict = classify(Surface::TokenEndpoint, "refresh_token", &reply);
+        assert_eq!((verdict.failure, verdict.cause.as_deref()), (Failure::ClientMisconfigured, Some(cause)));
     }
 }
 
@@ -244,6 +250,16 @@ fn all_that_is_wrong_with_a_file_is_said_at_once_and_without_its_values() {
 }
 
 #[test]
+fn the_example_of_the_manual_is_a_good_file() {
+    let manual = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("providers/README.md")).unwrap();
+    let example = manual.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("acme.toml"), example).unwrap();
+    let said: Vec<String> = credd::catalogue::lint(folder.path()).iter().map(ToString::to_string).collect();
+    assert!(said.is_empty(), "{}", said.join("\n"));
+}
+
+#[test]
 fn lint_finds_rules_that_are_never_reached() {
     let folder = tempfile::tempdir().unwrap();
     let text = "extends = \"rfc6749\"\n[[failure]]\nsubtype = \"rate_limit_reached\"\nwhen = { status = [429, 503] }\n[[failure]]\nsubtype = \"upstream_unavailable\"\nwhen = { status = 503, text = \"x\" }\n";
@@ -258,7 +274,7 @@ mod arbitrary {
     use proptest::prelude::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(400))]
+        #![proptest_config(ProptestConfig::with_cases(120))]
         #[test]
         fn any_reply_is_judged_without_a_panic(
             status in 0u16..1000,
@@ -274,9 +290,8 @@ mod arbitrary {
         ) {
             let reply = Reply { status, headers, body };
             let now = now();
-            thread_local!(static CATALOGUE: Catalogue = catalogue());
-            CATALOGUE.with(|catalogue| {
-                for name in ["rfc6749", "slack", "google"] {
+            let catalogue = catalogue();
+            for name in ["rfc6749", "slack", "google"] {
                     let provider = catalogue.provider(name).unwrap();
                     let verdict = provider.classify(&Refusal { surface: SURFACES[surface].1, presented, reply: &reply, now });
                     if verdict.failure == Failure::CredentialRevoked {
@@ -286,8 +301,6 @@ mod arbitrary {
                     let _ = provider.tokens(&reply, now, None);
                     let _ = provider.probe_expiry(&reply, now);
                 }
-                Ok(())
-            })?;
         }
     }
 }

@@ -122,7 +122,7 @@ pub static ENTRIES: &[Entry] = &[
     entry(
         "ip_not_allowed",
         Network,
-        r"\bip\b(?: address(?:es)?)?(?:<gap>) (?:not|isnt|allow ?list|allow|whitelist|restrict|restricted|block|blocked|denied|forbidden)|allow ?list|white ?list|\bip (?:not|restrict|restricted|restriction|restrictions|address not|blocked|denied|mismatch)|(?:unauthorized|blocked|invalid|forbidden|disallowed|untrusted) ip\b|unrecognized ip|from (?:this|your) (?:ip|location|network)|from location|not (?:accessible|allowed|permitted|available) from",
+        r"\bip\b(?: address(?:es)?)?(?: \w+){0,8}? (?:not|isnt|allow ?list|allow|whitelist|restrict|restricted|block|blocked|denied|forbidden)|allow ?list|white ?list|\bip (?:not|restrict|restricted|restriction|restrictions|address not|blocked|denied|mismatch)|(?:unauthorized|blocked|invalid|forbidden|disallowed|untrusted) ip\b|unrecognized ip|from (?:this|your) (?:ip|location|network)|from location|not (?:accessible|allowed|permitted|available) from",
     ),
     entry(
         "network_policy",
@@ -138,7 +138,7 @@ pub static ENTRIES: &[Entry] = &[
     entry(
         "quota_or_credit",
         Money,
-        r"insufficient (?:quota|credits?|funds|balance)|credit balance|(?:out of|no(?: more)?|not enough|insufficient|exhausted|remaining|run out of|add more|purchase|buy) (?:\w+ )?credits?\b|credits? (?:\w+ )?(?:exhausted|depleted|too low|insufficient|required|limit)|billing (?:hard limit|not active|disabled|is not|account|inactive|required)|billing to be enabled|plan and billing|payment (?:is )?required|past due|unpaid|overdue|arrears?|spend(?:ing)? (?:limit|cap)|monthly spend|(?:usage limits?|budget) .*regain|specified .*usage limits?|balance (?:is )?(?:too low|insufficient|not enough|exhausted)|(?:plan|trial|subscription|license|licence) (?:has |is |have )?(?:expired|ended|inactive|required|cancell?ed|lapsed|does not|doesnt|not)|plan (?:limit|does|has)|payment method|hard limit reached|upgrade (?:your )?(?:account|plan|subscription)(?: to)? (?:access|use|unlock|enable)",
+        r"insufficient (?:quota|credits?|funds|balance)|credit balance|(?:out of|no(?: more)?|not enough|insufficient|exhausted|remaining|run out of|add more|purchase|buy) (?:\w+ )?credits?\b|credits? (?:\w+ )?(?:exhausted|depleted|too low|insufficient|required|limit)|billing (?:hard limit|not active|disabled|is not|account|inactive|required)|billing to be enabled|plan and billing|payment (?:is )?required|past due|usage cap|maximum credits|unpaid|overdue|arrears?|spend(?:ing)? (?:limit|cap)|monthly spend|(?:usage limits?|budget) .*regain|specified .*usage limits?|balance (?:is )?(?:too low|insufficient|not enough|exhausted)|(?:plan|trial|subscription|license|licence) (?:has |is |have )?(?:expired|ended|inactive|required|cancell?ed|lapsed|does not|doesnt|not)|plan (?:limit|does|has)|payment method|hard limit reached|upgrade (?:your )?(?:account|plan|subscription)(?: to)? (?:access|use|unlock|enable)",
     ),
     entry(
         "resource_quota",
@@ -170,10 +170,11 @@ pub static ENTRIES: &[Entry] = &[
         Scope,
         r"(?:admin|administrator|organization|owner)(?: \w+){0,3} approv|not (?:admin )?approved|grant (?:\w+ ){0,5}access to this organization|saml (?:enforcement|sso enforcement)|not assigned|not been granted|hasnt been granted|has not been authorized by|requires? admin|access restricted|not in the authorized list|restricted (?:resource|access)|awaiting (?:approval|review)",
     ),
+    entry("login_required", Dead, r"\blogin required\b"),
     entry(
         "interaction_required",
         Dead,
-        r"\bmfa\b|multi ?factor|two ?factor|second factor|\b2fa\b|\b2sv\b|\botp\b|one time pass|\bsso\b|single sign on|captcha|step ?up|interaction ?required|login ?required|must log ?in|log ?in again to|consent|user authentication$|authentication level|insufficient claims|claims challenge|conditional access|blocked by .*polic|device is not|device .*(?:state|compliant|managed)|required device|password (?:has |is |was |have )?(?:been )?(?:expired|changed|reset|must)|(?:changed|reset) (?:the|their|your|or reset their) password|must (?:re ?authenticate|change|reset)|re ?authori[sz]e|reauth|\brapt\b|sign in frequency|verify your (?:account|email|identity|phone)|(?:account|email|user) (?:is )?(?:not |un)(?:verified|confirmed)|email not verified|accept (?:\w+ ){0,4}terms|terms of (?:service|use) .*accept|re ?login|continuous access evaluation|security check|account verification|checkpoint required",
+        r"\bmfa\b|multi ?factor|two ?factor|second factor|\b2fa\b|\b2sv\b|\botp\b|one time pass|\bsso\b|single sign on|captcha|step ?up|interaction ?required|log ?in again to|consent|user authentication$|authentication level|insufficient claims|claims challenge|conditional access|blocked by .*polic|device is not|device .*(?:state|compliant|managed)|required device|password (?:has |is |was |have )?(?:been )?(?:expired|changed|reset|must)|(?:changed|reset) (?:the|their|your|or reset their) password|must (?:re ?authenticate|change|reset)|re ?authori[sz]e|reauth|\brapt\b|sign in frequency|verify your (?:account|email|identity|phone)|(?:account|email|user) (?:is )?(?:not |un)(?:verified|confirmed)|email not verified|accept (?:\w+ ){0,4}terms|terms of (?:service|use) .*accept|re ?login|continuous access evaluation|security check|account verification|checkpoint required",
     ),
     entry("not_active", Expired, r"(?:token|session|jwt|assertion) (?:is )?(?:not|no longer) active"),
     entry(
@@ -201,25 +202,32 @@ pub static ENTRIES: &[Entry] = &[
         Rejected,
         r"invalid client token|invalid access key|access key id (?:\w+ ){0,4}(?:not exist|invalid|not found)",
     ),
+    entry("scope", Config, r"invalid scope"),
     entry(
         "oauth_client",
         Config,
-        r"invalid client\b|unauthorized client|unsupported (?:grant|response)|invalid grant type|grant type (?:not|is not)|redirect ur[il]|invalid scope|invalid target|invalid resource|client (?:id|identifier|secret|secrets|credentials?|authentication)(?:<gap>) (?:invalid|incorrect|wrong|mismatch|not|unknown|missing|required|failed|passed|does|do)|(?:invalid|incorrect|bad|wrong|unknown|missing|mismatched) (?:or missing )?client|incorrect client|client not found|unknown application|application (?:\w+ ){0,4}not found|unregistered (?:client|app)|app (?:not|is not) (?:found|registered|configured)|not registered|bad redirect|bad verification code|(?:invalid|incorrect|wrong|expired|bad) (?:authorization |verification |device )?code\b|code (?:passed )?is (?:incorrect|invalid)|code was already|pkce|code verifier",
+        r"invalid client\b|unauthorized client|unsupported (?:grant|response)|invalid grant type|grant type (?:not|is not)|redirect ur[il]|invalid target|invalid resource|client (?:id|identifier|secret|secrets|credentials?|authentication)(?:<gap>) (?:invalid|incorrect|wrong|mismatch|not|unknown|missing|required|failed|passed|does|do)|(?:invalid|incorrect|bad|wrong|unknown|missing|mismatched) (?:or missing )?client|incorrect client|client not found|unknown application|application (?:\w+ ){0,4}not found|unregistered (?:client|app)|app (?:not|is not) (?:found|registered|configured)|not registered|bad redirect|bad verification code|(?:invalid|incorrect|wrong|expired|bad) (?:authorization |verification |device )?code\b|code (?:passed )?is (?:incorrect|invalid)|code was already|pkce|code verifier",
     ),
     entry(
         "api_not_enabled",
         Config,
         r"(?:has )?not been used in project|access ?not ?configured|service ?disabled|api (?:is )?(?:not enabled|disabled|not activated)|enable (?:it|the api)",
     ),
+    entry("insufficient_scope", Scope, r"insufficient ?scopes?\b"),
     entry(
-        "scope",
+        "authentication_failed",
+        Rejected,
+        r"unable to authenticate|authentication (?:failed|failure|unsuccessful)|invalid credentials|^authentication (?:is )?required$",
+    ),
+    entry(
+        "missing_scope",
         Scope,
         r"insufficient ?scopes?|(?:missing|required|lacks?|without|needs?|invalid|not granted|no|correct|necessary|additional|following|authentication) (?:\w+ ){0,2}scopes?\b|scopes? (?:\w+ ){0,3}(?:not|required|missing|insufficient|match|is|are|does|doesnt|needed)|for this scope|contain scopes|scope requirement|requires? (?:\w+ ){0,4}scopes?",
     ),
     entry(
         "permission",
         Scope,
-        r"(?:insufficient|missing|lacks?|lacking|not enough|inadequate|required?|requires|no|without|elevated|necessary|sufficient|proper|higher) (?:\w+ ){0,3}(?:permissions?|privileges?|access rights|rights|access|role|roles|entitlements?|authori[sz]ation to)\b|(?:permissions?|privileges?|role|rights) (?:\w+ ){0,2}(?:required|missing|insufficient|needed|not)|(?:not|isnt|arent|cannot be|never) (?:authorized|allowed|permitted|entitled|eligible) (?:to|for|on|access)|does(?: not|nt) have (?:\w+ ){0,4}(?:access|permissions?|privileges?|rights|authori[sz]ation|role)|(?:do not|dont) have (?:\w+ ){0,4}(?:access|permissions?|privileges?|rights|authori[sz]ation|role)|higher privileges|authorization ?failed|^authorization request denied$|unauthorized to|unauthorized exception.*perform|forbidden (?:user|for|by)|forbidden .*cannot|can only be (?:performed|done|used|accessed)|read ?only (?:token|key|access|user)|access denied (?:exception|insufficient)|not a member|must be (?:an? )?(?:admin|owner|member)|admin (?:privileges|rights|only)|explicit deny|no identity based policy|not accessible by (?:integration|personal)|app access restricted|role required|insufficient (?:access|permission)",
+        r"(?:insufficient|missing|lacks?|lacking|not enough|inadequate|required?|requires|no|without|elevated|necessary|sufficient|proper|higher) (?:\w+ ){0,3}(?:permissions?|privileges?|access rights|rights|access|role|roles|entitlements?|authori[sz]ation to)\b|(?:permissions?|privileges?|role|rights) (?:\w+ ){0,2}(?:required|missing|insufficient|needed|not)|(?:not|isnt|arent|cannot be|never) (?:authorized|allowed|permitted|entitled|eligible) (?:to|for|on|access)|does(?: not|nt) have (?:\w+ ){0,4}(?:access|permissions?|privileges?|rights|authori[sz]ation|role)|(?:do not|dont) have (?:\w+ ){0,4}(?:access|permissions?|privileges?|rights|authori[sz]ation|role)|higher privileges|authorization ?failed|^authorization request denied$|unauthorized to|is unauthorized for|unauthorized exception.*perform|forbidden (?:user|for|by)|forbidden .*cannot|can only be (?:performed|done|used|accessed)|read ?only (?:token|key|access|user)|access denied (?:exception|insufficient)|not a member|must be (?:an? )?(?:admin|owner|member)|admin (?:privileges|rights|only)|explicit deny|no identity based policy|not accessible by (?:integration|personal)|app access restricted|role required|insufficient (?:access|permission)",
     ),
     entry(
         "credential_missing",
@@ -234,25 +242,25 @@ pub static ENTRIES: &[Entry] = &[
     entry(
         "signature",
         Config,
-        r"signature (?:\w+ ){0,4}(?:not match|mismatch|does|is invalid|invalid|failed|verification|incorrect|error)|(?:invalid|bad|incorrect|wrong) (?:\w+ )?signature|signature ?does ?not ?match|signature we calculated",
+        r"signature (?:\w+ ){0,4}(?:not match|mismatch|does|is invalid|not valid|invalid|failed|verification|incorrect|error)|(?:invalid|bad|incorrect|wrong) (?:\w+ )?signature|signature ?does ?not ?match|signature we calculated",
     ),
     entry(
         "wrong_place",
         Config,
-        r"(?:invalid|wrong|incorrect|unexpected|bad|unknown|untrusted|mismatch(?:ed|ing)?) (?:\w+ ){0,2}(?:audience|aud|issuer|iss)\b|\b(?:audience|aud|issuer|iss)\b(?: \w+){0,4} (?:invalid|mismatch|not|wrong|doesnt|does|unknown)|wrong (?:tenant|host|region|environment|endpoint|instance|data ?center|domain)|authentication token tenant|(?:live|test|sandbox|production) (?:mode |key|token|credentials)|mismatch(?:ed)? (?:project|environment|key)|(?:passwords?|basic auth\w*|auth\w*|keys?|tokens?)(?: \w+){0,4} (?:deprecated|no longer supported|sunset)|invalid select|directory not found|unsupported api version|unknown (?:tenant|realm)|realm (?:does not|not found)|tenant not found|is not allowed to send|sandbox subdomain",
+        r"(?:invalid|wrong|incorrect|unexpected|bad|unknown|untrusted|mismatch(?:ed|ing)?) (?:\w+ ){0,2}(?:audience|aud|issuer|iss)\b|\b(?:audience|aud|issuer|iss)\b(?: \w+){0,4} (?:invalid|mismatch|not|wrong|doesnt|does|unknown)|audiences? in jwt|wrong (?:tenant|host|region|environment|endpoint|instance|data ?center|domain)|authentication token tenant|(?:live|test|sandbox|production) (?:mode |key|token|credentials)|mismatch(?:ed)? (?:project|environment|key)|(?:passwords?|basic auth\w*|auth\w*|keys?|tokens?)(?: \w+){0,4} (?:deprecated|no longer supported|sunset)|invalid select|directory not found|unsupported api version|unknown (?:tenant|realm)|realm (?:does not|not found)|tenant not found|is not allowed to send|sandbox subdomain",
     ),
     entry(
         "feature_off",
         Feature,
         r"(?:disabled|turned off|switched off|not enabled|blocked|not activated|restricted) by (?:the |an? |your |its )?(?:admin\w*|organi[sz]ation|owner|workspace|account owner|policy)|(?:is|are) not (?:enabled|activated|available) (?:for|on|in|by)|is not enabled|feature (?:is )?(?:not|disabled|unavailable)|not enabled for (?:this|your)|access to this feature|has not been (?:enabled|set up|activated)|access ?limited|not (?:included|available) in your|beta (?:access|only|feature)",
     ),
+    entry("invalid_grant", InvalidGrant, r"invalid grant"),
     entry(
         "rejected",
         Rejected,
         r"(?:invalid|incorrect|bad|unrecogni[sz]ed|unknown|wrong|not valid|not a valid|isnt valid|valid|false|illegal|unacceptable)(?: \w+){0,4}? (?:<token>|auth|username|basic auth|pass)\b|(?:<token>)(?: \w+){0,4} (?:invalid|incorrect|not valid|isnt valid|wrong|unknown|not recogni[sz]ed|not found|does not exist|doesnt exist|rejected|refused|failed|failure|unsuccessful|denied|mismatch|inactive|not accepted)|(?:<token>) not|validation (?:failure|failed) (?:\w+ )?<token>|(?:unable|failed|could not|couldnt|cannot) (?:to )?(?:\w+ )?(?:verify|validate|authenticate|authorize|log ?in)|authentication (?:failed|failure|error|fault|unsuccessful|denied|required|exception)|authorization (?:failed|failure|required)|^authenticate$|unauthenticated|not (?:authenticated|logged in|signed in)|authentication error|login (?:failed|failure|incorrect)|(?:invalid|bad) (?:auth|login|credentials|token|session)|validation failure|unrecognized client|invalid client token|access token validation|user not found|authenticationfailure|invalid ?(?:access|api|auth|bearer)? ?(?:token|key)|ungültig|non valid[eo]|inválid[oa]|ongeldig|недействител|无效|無効|無效",
     ),
     entry("unauthorized", Rejected, r"unauthori[sz]ed|not authori[sz]ed|authorisation|^401\b"),
-    entry("invalid_grant", InvalidGrant, r"invalid grant"),
     entry(
         "forbidden",
         Scope,

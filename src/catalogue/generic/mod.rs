@@ -74,6 +74,12 @@ fn is_one_time(presented: &str) -> bool {
     matches!(presented, "authorization_code" | "device_code")
 }
 
+/// A client that proves itself by its secret, at the token endpoint.
+fn is_client(observed: &Observed<'_>) -> bool {
+    let refusal = &observed.refusal;
+    matches!(refusal.presented, "client_secret" | "client_credentials") && refusal.surface == Surface::TokenEndpoint
+}
+
 /// Judges a reply. Total: there is always a finding.
 pub fn judge(observed: &Observed<'_>) -> Finding {
     if let Some(finding) = page::judge(observed) {
@@ -109,9 +115,14 @@ fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
     if statement.code && statement.words.starts_with("invalid request error") {
         return false;
     }
+    // OpenID Connect's code, not the sentence that any API says to a stranger.
+    if ENTRIES[entry].name == "login_required" && !token_endpoint && !statement.raw.contains('_') {
+        return false;
+    }
     match observed.status() {
+        300..=399 | 451 => false,
         429 => {
-            matches!(meaning, Money | Unavailable | Challenge | Rate | Network) && !(ENTRIES[entry].name == "try_later")
+            matches!(meaning, Money | Unavailable | Challenge | Rate | Network) && ENTRIES[entry].name != "try_later"
         }
         // Never proof that a grant is dead.
         500..=599 => matches!(meaning, Expired | Skew | Rate) && about_credential(&statement.words, meaning),
@@ -162,10 +173,7 @@ fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str) -> Fin
         Meaning::ExpiredOrDead if grant || fixed => Finding::of(CredentialRevoked, name),
         Meaning::Ambiguous | Meaning::Rejected if grant => Finding::of(CredentialRevoked, name),
         // A client that proves itself by a secret, refused where it does so: the secret or the id is wrong.
-        Meaning::Ambiguous | Meaning::Rejected
-            if matches!(presented, "client_secret" | "client_credentials")
-                && observed.refusal.surface == Surface::TokenEndpoint =>
-        {
+        Meaning::Ambiguous | Meaning::Rejected if is_client(observed) => {
             Finding::of(ClientMisconfigured, "client_refused")
         }
         Meaning::ExpiredOrDead | Meaning::Ambiguous | Meaning::Rejected => Finding::of(CredentialRejected, name),
@@ -174,6 +182,9 @@ fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str) -> Fin
             "client_credentials" | "client_secret" => Finding::of(ClientMisconfigured, name),
             _ => Finding::of(CredentialRejected, name),
         },
+        Meaning::Scope if name == "forbidden" && is_client(observed) => {
+            Finding::of(ClientMisconfigured, "client_refused")
+        }
         Meaning::Scope => Finding::of(InsufficientScope, name),
         Meaning::Config => Finding::of(ClientMisconfigured, name),
         Meaning::Rate => Finding::of(RateLimitReached, name),

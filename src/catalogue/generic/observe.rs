@@ -222,6 +222,12 @@ impl<'a> Observed<'a> {
                         self.member(place, name, value);
                     }
                 }
+                // A field and what is wrong with it belong together.
+                if let (Some(field), Some(code)) = (object.get("field"), object.get("code"))
+                    && let (Some(field), Some(code)) = (field.as_str(), code.as_str())
+                {
+                    self.say(place, &format!("{field} {code}").replace('_', " "), false);
+                }
                 for (name, value) in object {
                     if (value.is_object() || value.is_array()) && !AWAY.contains(&name.as_str()) {
                         let inner = if depth == 0 && value.is_array() { name } else { place };
