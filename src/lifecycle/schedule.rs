@@ -43,7 +43,7 @@ impl Lifecycle {
         if !self.held {
             match (&self.standing, &self.flight) {
                 (Standing::Suspect(Suspicion { confirm_at, by: Witness::Api, .. }), Flight::Grounded) => {
-                    moments.extend((!self.probes.out).then_some(*confirm_at));
+                    moments.extend((policy.has_probe && !self.probes.out).then_some(*confirm_at));
                 }
                 (Standing::Suspect(suspicion), Flight::Grounded) => {
                     moments.extend(Some(suspicion.confirm_at).max(self.patience()));
