@@ -4,8 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use credd::{
     clock::Now,
-    credential::{ExpirySource, Failure, Generation, Verdict},
-    lifecycle::{Commit, Effect, Event, Found, Incident, Lifecycle, Loaded, Policy, Probed, Promoted, Standing},
+    credential::{ExpirySource, Failure, Generation, Rotation, Verdict},
+    lifecycle::{
+        Commit, Effect, Event, Found, Incident, Lifecycle, Loaded, Policy, Probed, Promoted, Standing, advisory_window,
+    },
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -253,11 +255,7 @@ impl Life {
                 }
             }
             Soon::Restart => self.restart(),
-            Soon::Revoke => {
-                if self.now + 2 * DAY < self.end && !self.provider.dead {
-                    self.die();
-                }
-            }
+            Soon::Revoke if self.now + 2 * DAY < self.end && !self.provider.dead => self.die(),
             Soon::HomeChange => {
                 if self.now + 2 * DAY < self.end && !self.provider.dead {
                     self.forget_lost();
@@ -277,7 +275,7 @@ impl Life {
                 let next = self.dice.between(DAY, 30 * DAY);
                 self.later(next, Soon::Revoke);
             }
-            // Its process is gone.
+            // Its process is gone, or it is too late for a tragedy.
             _ => {}
         }
     }
@@ -394,11 +392,10 @@ impl Life {
         match self.provider.exchange(token, self.now, malformed) {
             Answer::Dead => {
                 if std::mem::take(&mut self.provider.reused) {
-                    assert!(
-                        self.policy.rotation == credd::credential::Rotation::Strict,
-                        "P-1: seed {}: lost",
-                        self.seed
-                    );
+                    let (seed, strict) = (self.seed, self.policy.rotation == Rotation::Strict);
+                    assert!(strict, "P-1: seed {seed}: a spent token of a forgiving profile was presented");
+                    let window = self.provider.unseen.is_some();
+                    assert!(window, "P-1: seed {seed}: a spent token was presented without a lost reply");
                     self.tally.strict_losses += 1;
                     self.die();
                 }
@@ -430,7 +427,7 @@ impl Life {
             }
         };
         self.ledger.intent = Intent::None;
-        if self.policy.rotation == credd::credential::Rotation::Strict {
+        if self.policy.rotation == Rotation::Strict {
             // What is lost is presented again only when little is left: a slow recovery may come late.
             self.excuse(10 * 60_000 + self.provider.life_ms);
         }
@@ -480,8 +477,11 @@ impl Life {
     /// A reader: it gets an unexpired token while one exists, unless something happened that nobody could prevent.
     fn read(&mut self) {
         let (now, seed) = (self.time(), self.seed);
-        if self.outage(0) {
-            self.excuse(10 * 60_000);
+        // P-5: an outage that is shorter than what a token has left when its refresh is planned is nobody's excuse.
+        let lead = u64::try_from(advisory_window(Duration::from_millis(self.provider.life_ms)).as_millis()).unwrap();
+        let long = |(from, to): &(u64, u64)| to - from + 90_000 > lead && *from <= self.now && self.now < to + 120_000;
+        if self.outages.iter().any(long) {
+            self.excuse(1);
         }
         let Some(life) = &self.life else { return };
         self.tally.reads += 1;

@@ -42,7 +42,9 @@ pub struct Provider {
 
 impl Provider {
     pub fn new(kind: Kind, rotation: Rotation, dice: &mut Dice) -> Self {
-        let life_ms = [300, 900, 3_600, 3_600, 28_800][usize::try_from(dice.between(0, 5)).unwrap()] * 1_000;
+        let life_ms = [300, 900, 3_600, 3_600, 3_600, 28_800, 28_800, 28_800]
+            [usize::try_from(dice.between(0, 8)).unwrap()]
+            * 1_000;
         let mut new = Self {
             kind,
             rotation,
