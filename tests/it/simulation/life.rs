@@ -172,6 +172,8 @@ impl Life {
                 }
             }
         }
+        // Captured, and promoted after the curtain.
+        self.tally.orphans += u64::from(matches!(self.ledger.intent, Intent::Received(..)));
         self.tally
     }
 
