@@ -79,7 +79,7 @@ impl Lifecycle {
     pub(super) fn probed(&mut self, generation: Generation, outcome: Probed, now: Now, policy: &Policy) -> Vec<Effect> {
         self.probes.out = false;
         self.probes.last_at = Some(now.wall);
-        if generation != self.generation || !self.may_probe() {
+        if generation != self.generation || !self.may_probe() || !policy.has_probe {
             return vec![];
         }
         match outcome {

@@ -27,7 +27,7 @@ impl Lifecycle {
     pub(super) fn take_off(&mut self, trigger: Trigger, now: Now, policy: &Policy) -> Vec<Effect> {
         let grounded = matches!(self.flight, Flight::Grounded | Flight::Lost { .. });
         let standing = !matches!(self.standing, Standing::Uninitialised | Standing::Revoked { .. });
-        let patient = trigger == Trigger::Operator || self.patience().is_none_or(|at| at <= now.wall);
+        let patient = trigger == Trigger::Operator || self.patience(policy).is_none_or(|at| at <= now.wall);
         if !(grounded && standing && patient) || self.held || !policy.kind.is_refreshable() {
             return vec![];
         }

@@ -43,13 +43,13 @@ impl Lifecycle {
         if !self.held {
             match (&self.standing, &self.flight) {
                 (Standing::Suspect(Suspicion { confirm_at, by: Witness::Api, .. }), Flight::Grounded) => {
-                    moments.extend((!self.probes.out).then_some(*confirm_at));
+                    moments.extend((policy.has_probe && !self.probes.out).then_some(*confirm_at));
                 }
                 (Standing::Suspect(suspicion), Flight::Grounded) => {
-                    moments.extend(Some(suspicion.confirm_at).max(self.patience()));
+                    moments.extend(Some(suspicion.confirm_at).max(self.patience(policy)));
                 }
                 (Standing::Usable | Standing::Misconfigured | Standing::Suspect(_), Flight::Lost { retry_at, .. }) => {
-                    moments.extend(Some(*retry_at).max(self.patience()))
+                    moments.extend(Some(*retry_at).max(self.patience(policy)))
                 }
                 (Standing::Usable | Standing::Misconfigured, Flight::Grounded) => {
                     moments.extend(self.refresh_moment(policy))
@@ -80,12 +80,12 @@ impl Lifecycle {
         // A value that ends unplanned (its first exchange, one without a known end) is due at once.
         let planned = self.validity.as_ref().and_then(|validity| validity.refresh_at).unwrap_or(Timestamp::MIN);
         let patience = self.trouble.as_ref().filter(|trouble| trouble.refreshes > 0).map(|trouble| trouble.retry_at);
-        [Some(planned), patience, self.patience()].into_iter().flatten().max()
+        [Some(planned), patience, self.patience(policy)].into_iter().flatten().max()
     }
 
     /// Until when no flight may begin, but an operator's.
-    pub(super) fn patience(&self) -> Option<Timestamp> {
-        self.not_before.max(self.apart())
+    pub(super) fn patience(&self, policy: &Policy) -> Option<Timestamp> {
+        self.not_before.max(self.apart(policy))
     }
 
     fn refresh_is_due(&self, now: Now, policy: &Policy) -> bool {
@@ -94,14 +94,16 @@ impl Lifecycle {
 
     /// RF-41: at most three refreshes in one reported life, and a third of it (at most 60 s) apart; one in five
     /// minutes where the lifetime is missing or malformed. Until when the next one must wait.
-    fn apart(&self) -> Option<Timestamp> {
+    fn apart(&self, policy: &Policy) -> Option<Timestamp> {
         let newest = *self.refreshed.first()?;
         let life = self.validity.as_ref().and_then(|validity| validity.life);
         match life.filter(|_| !self.lifetime_repaired) {
             None => Some(later(newest, FIVE_MINUTES)),
             Some(life) => {
+                // A grant that dies unused is kept alive within a token's life, however long that is (RF-37).
+                let window = policy.refresh_idle.map_or(life, |idle| life.min(idle / 2));
                 let gap = later(newest, Duration::from_secs(60).min(life / 3));
-                let third = self.refreshed.get(2).map(|third| later(*third, life));
+                let third = self.refreshed.get(2).map(|third| later(*third, window));
                 Some(third.map_or(gap, |third: Timestamp| third.max(gap)))
             }
         }
@@ -115,7 +117,7 @@ impl Lifecycle {
             && policy.kind.is_refreshable()
             && self.flight == Flight::Grounded
             && (self.lifetime_repaired || self.refreshed.len() >= 3)
-            && self.apart().is_some_and(|at| at > now.wall);
+            && self.apart(policy).is_some_and(|at| at > now.wall);
         let life = self.validity.as_ref().and_then(|validity| validity.life);
         let lately = self.lifetime_repaired
             || (self.refreshed.get(2).zip(life))

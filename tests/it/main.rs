@@ -15,3 +15,7 @@ mod socket;
 mod stores;
 mod upstream;
 mod unit;
+mod architecture;
+mod lifecycle;
+mod properties;
+mod simulation;

@@ -1,0 +1,205 @@
+//! Credentials that live for months in a moment: a driver that carries out effects as a shard does, a provider that
+//! misbehaves, crashes at every step of a flight, and a person who heals what was paged. A failure names its seed.
+
+mod life;
+mod provider;
+
+use std::{env, thread, time::Duration};
+
+use credd::{
+    credential::{ExpirySource, Failure, Kind, Rotation, Verdict},
+    lifecycle::{Commit, Effect, Event, Lifecycle, Loaded, Policy, Promoted, State},
+};
+use jiff::SignedDuration;
+use uuid::Uuid;
+
+use crate::lifecycle::at;
+use life::{Life, Tally};
+
+/// Seeded dice, the same on every machine (SplitMix64).
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// 0 to 1.
+    pub fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    pub fn chance(&mut self, probability: f64) -> bool {
+        self.unit() < probability
+    }
+
+    pub fn between(&mut self, from: u64, to: u64) -> u64 {
+        from + self.next() % (to - from)
+    }
+}
+
+const PROFILES: [(Kind, Rotation); 5] = [
+    (Kind::RefreshToken, Rotation::None),
+    (Kind::RefreshToken, Rotation::Grace),
+    (Kind::RefreshToken, Rotation::UntilFirstUse),
+    (Kind::RefreshToken, Rotation::Strict),
+    (Kind::ClientCredentials, Rotation::None),
+];
+
+fn policy(number: u64) -> Policy {
+    let (kind, rotation) = PROFILES[usize::try_from(number % 5).unwrap()];
+    Policy { rotation, grace: Duration::from_secs(30), ..Policy::new(kind) }
+}
+
+/// Lives so many credentials for so many days, on all processors, and adds up what happened.
+fn run(credentials: u64, days: u64, beat: Duration, seed: u64) -> Tally {
+    let workers = thread::available_parallelism().map_or(2, usize::from) as u64;
+    let work = |worker: u64| {
+        let mut all = Tally::default();
+        for number in (worker..credentials).step_by(usize::try_from(workers).unwrap()) {
+            all.add(&Life::new(policy(number), seed * 1_000_003 + number, days, beat).run());
+        }
+        all
+    };
+    let mut all = Tally::default();
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|worker| scope.spawn(move || work(worker))).collect();
+        workers.into_iter().for_each(|worker| all.add(&worker.join().expect("a life broke a promise")));
+    });
+    println!("seed {seed}: {credentials} credentials, {days} days: {all:?}");
+    all
+}
+
+fn check(all: &Tally) {
+    assert!(all.promotions > 0 && all.crashes > 0 && all.lost_commits > 0 && all.outages > 0 && all.deaths > 0);
+    // P-3: whatever the provider handed out was kept, or its reply was lost on the way, or it was replaced from outside.
+    assert_eq!(all.commits, all.promotions + all.lost_commits + all.orphans, "P-3: a rotation was wasted");
+    assert_eq!(all.pages, all.deaths, "P-7: one page for each death, and P-6: none else");
+}
+
+/// P-1, P-2, P-3, P-5, P-6, P-7: the short form, with several seeds.
+#[test]
+fn p1_p2_p3_p5_p6_p7_many_lives_keep_every_promise() {
+    let mut all = Tally::default();
+    for seed in 1..=4 {
+        all.add(&run(25, 15, Duration::from_secs(900), seed));
+    }
+    check(&all);
+    assert!(all.strict_losses > 0, "the window of loss was never hit: the simulation has become too kind");
+    assert!(all.expired_reads < all.reads / 100, "{all:?}");
+}
+
+/// A year of a thousand credentials: `CREDD_LONG=1 cargo test --release --test it simulation::`.
+#[test]
+fn p1_p2_p3_a_year_of_a_thousand_credentials() {
+    if env::var_os("CREDD_LONG").is_none() {
+        println!("CREDD_LONG=1 runs it");
+        return;
+    }
+    check(&run(1_000, 365, Duration::from_secs(1_800), 2026));
+}
+
+fn bare(rotation: Rotation) -> Policy {
+    Policy { rotation, has_probe: false, ..Policy::new(Kind::RefreshToken) }
+}
+
+/// Takes a flight from take-off to a new token that lives so long, within the same moment.
+fn fly(life: &mut Lifecycle, seconds: f64, lives: Duration, policy: &Policy) -> Vec<Effect> {
+    let now = at(seconds);
+    life.step(Event::Prepared(Uuid::from_u128(1)), now, 0.5, policy);
+    life.step(Event::Sent(now.wall + Duration::from_secs(60)), now, 0.5, policy);
+    life.step(Event::Received, now, 0.5, policy);
+    let promoted = Promoted {
+        generation: life.generation.next(),
+        sent_at: now,
+        life: Some(lives),
+        source: ExpirySource::Response,
+        refresh_expires_at: None,
+        repaired: false,
+    };
+    life.step(Event::Promoted(promoted), now, 0.5, policy)
+}
+
+fn loaded(lives: Duration) -> Event {
+    Event::Loaded(Loaded {
+        generation: Lifecycle::default().generation.next(),
+        has_token: true,
+        expires_at: Some(at(0.0).wall + lives),
+        source: ExpirySource::Configured,
+        refresh_expires_at: None,
+    })
+}
+
+fn wait(life: &Lifecycle, seconds: f64, policy: &Policy) -> f64 {
+    let deadline = life.next_deadline(at(seconds), policy).expect("something is always planned");
+    deadline.duration_since(at(0.0).wall).as_secs_f64().max(seconds)
+}
+
+/// RF-37: 400 days in which nobody asks, with a grant that dies after 90 idle days and a token that outlives it.
+#[test]
+fn rf37_an_idle_grant_never_dies() {
+    const DAY: u64 = 86_400;
+    let policy = Policy { refresh_idle: Some(Duration::from_secs(90 * DAY)), ..bare(Rotation::None) };
+    let lives = Duration::from_secs(3_650 * DAY);
+    let (mut life, mut seconds, mut used, mut refreshes) = (Lifecycle::default(), 0.0, 0.0_f64, 0);
+    life.step(loaded(lives), at(0.0), 0.5, &policy);
+    while seconds < 400.0 * DAY as f64 {
+        seconds = wait(&life, seconds, &policy);
+        if life.step(Event::Tick, at(seconds), 0.5, &policy).iter().any(|effect| matches!(effect, Effect::Prepare(_))) {
+            assert!(seconds - used <= 30.0 * DAY as f64, "a third of the idle time at most");
+            (used, refreshes) = (seconds, refreshes + 1);
+            fly(&mut life, seconds, lives, &policy);
+        }
+    }
+    assert!((13..=16).contains(&refreshes), "{refreshes} in 400 days");
+}
+
+/// An upstream that refuses every refresh of a 90-minute token: yellow at 60 minutes left, red at 10, at exactly
+/// these moments, and green after the first success.
+#[test]
+fn p5_thresholds_turn_at_exactly_their_moments() {
+    let minutes = |n: u64| Duration::from_secs(60 * n);
+    // The refresh lead stands after the warning, so that the word turns by the threshold alone.
+    let policy = Policy {
+        ttl_warn: Some(minutes(60)),
+        ttl_fail: Some(minutes(10)),
+        lead: Some(minutes(50)),
+        ..bare(Rotation::None)
+    };
+    let mut life = Lifecycle::default();
+    life.step(loaded(minutes(90)), at(0.0), 0.0, &policy);
+    let (mut dice, mut seconds, mut yellow, mut red, mut refusals) = (Dice::new(3), 0.0, None, None, 0);
+    while seconds < 5_395.0 {
+        seconds = wait(&life, seconds, &policy);
+        let now = at(seconds);
+        let left = life.validity().unwrap().left(now).unwrap();
+        if seconds < 5_400.0 && left <= SignedDuration::try_from(policy.fail_below(Some(minutes(90)))).unwrap() {
+            red.get_or_insert(seconds);
+        }
+        if life.step(Event::Tick, now, 0.0, &policy).iter().any(|effect| matches!(effect, Effect::Prepare(_))) {
+            refusals += 1;
+            life.step(Event::Prepared(Uuid::from_u128(1)), now, 0.5, &policy);
+            life.step(Event::Sent(now.wall + Duration::from_secs(60)), now, 0.5, &policy);
+            let verdict = Verdict::of(Failure::UpstreamUnavailable, "");
+            life.step(Event::Failed { verdict, commit: Commit::NotCommitted }, now, dice.unit(), &policy);
+        }
+        match life.state(now, &policy) {
+            State::Degraded => _ = yellow.get_or_insert(seconds),
+            State::Expired => assert!(seconds >= 5_400.0),
+            other => assert!(yellow.is_none() && other == State::Fresh, "{other} at {seconds}"),
+        }
+    }
+    assert_eq!((yellow, red), (Some(1_800.0), Some(4_800.0)));
+    assert!(refusals > 10);
+    life.step(Event::RefreshNow, at(seconds), 0.5, &policy);
+    fly(&mut life, seconds, minutes(90), &policy);
+    assert_eq!(life.state(at(seconds), &policy), State::Fresh, "green after the first success");
+}
