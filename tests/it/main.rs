@@ -1,21 +1,20 @@
 //! One integration-test binary: every file beside this is a module of it.
 
 mod admin;
+mod architecture;
 mod board;
 mod catalogue;
 mod components;
 mod config;
+mod drift;
 mod health;
 mod ledger;
 mod lifecycle;
-mod drift;
 mod paging;
+mod properties;
 mod sandbox;
+mod simulation;
 mod socket;
 mod stores;
-mod upstream;
 mod unit;
-mod architecture;
-mod lifecycle;
-mod properties;
-mod simulation;
+mod upstream;
