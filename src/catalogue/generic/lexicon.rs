@@ -127,7 +127,7 @@ pub static ENTRIES: &[Entry] = &[
     entry(
         "network_policy",
         Network,
-        r"firewall|virtual network|\bvpc\b|vpc service|private (?:link|endpoint)|public (?:network )?access (?:is )?(?:disabled|not)|network (?:polic|rule|access|security)|security policy violated|prohibited by organizations? policy",
+        r"firewall|virtual network|\bvpc\b|vpc service|private (?:link|endpoint)|public (?:network )?access (?:is )?(?:disabled|not)|network (?:polic|rule|access|security)|security policy violated|prohibited by organizations? policy|\bwaf\b|request (?:was |has been )?blocked|blocked by security",
     ),
     entry(
         "region_not_allowed",
@@ -154,6 +154,11 @@ pub static ENTRIES: &[Entry] = &[
         "unavailable",
         Unavailable,
         r"overloaded|over(?:load| capacity)|at capacity|capacity (?:exceeded|constraints?|limit)|not ready|temporar(?:y|ily) (?:unavailable|overload\w*|failure|error|down|issue|problem)|transient|server ?error|internal (?:server |service )?(?:error|failure|exception)|internal$|internalerror|service ?(?:is )?(?:currently )?unavailable|backend ?error|bad gateway|gateway ?time ?d?(?:out)?|gateway timeout|(?:under|scheduled|for|down for|in) maintenance|maintenance (?:mode|window)|upstream|provider returned error|deadline ?exceeded|timed? ?out (?:while|waiting)|request time ?out|unexpected server|server had an error|we had issues|fatal error|\boutage\b|unknown ?error|try again shortly|currently unavailable|unexpected error has occurred|dependency failed",
+    ),
+    entry(
+        "model_tokens",
+        Unrelated,
+        r"(?:max|maximum|input|output|prompt|completion|context|total|number of|new) (?:\w+ ){0,2}tokens\b|tokens? (?:count|length|limit for model)",
     ),
     entry(
         "browser_challenge",
@@ -271,6 +276,7 @@ pub static ENTRIES: &[Entry] = &[
         Unavailable,
         r"try (?:again )?(?:your request )?(?:again )?later|please (?:try again|retry)|retry (?:your |the )?(?:request|later)",
     ),
+    entry("invalid_request", Config, r"^invalid request$"),
     entry("conflict", Pending, r"conflict"),
 ];
 

@@ -119,6 +119,10 @@ fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
     if ENTRIES[entry].name == "login_required" && !token_endpoint && !statement.raw.contains('_') {
         return false;
     }
+    // RFC 6749 §5.2; elsewhere it is anybody's word for a bad request.
+    if ENTRIES[entry].name == "invalid_request" && !token_endpoint {
+        return false;
+    }
     match observed.status() {
         300..=399 | 451 => false,
         429 => {
@@ -171,6 +175,8 @@ fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str) -> Fin
         Meaning::Expired if grant || fixed => Finding::of(CredentialRevoked, name),
         Meaning::Expired => Finding::of(CredentialExpired, name),
         Meaning::ExpiredOrDead if grant || fixed => Finding::of(CredentialRevoked, name),
+        // Whom "unauthorized" is about, the client or the grant, it does not say.
+        Meaning::Rejected if grant && name != "rejected" => Finding::of(CredentialRejected, name),
         Meaning::Ambiguous | Meaning::Rejected if grant => Finding::of(CredentialRevoked, name),
         // A client that proves itself by a secret, refused where it does so: the secret or the id is wrong.
         Meaning::Ambiguous | Meaning::Rejected if is_client(observed) => {
