@@ -274,7 +274,7 @@ mod arbitrary {
     use proptest::prelude::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(120))]
+        #![proptest_config(ProptestConfig::with_cases(2000))]
         #[test]
         fn any_reply_is_judged_without_a_panic(
             status in 0u16..1000,

@@ -86,14 +86,10 @@ pub fn judge(observed: &Observed<'_>) -> Finding {
         return finding;
     }
     let status = observed.status();
-    let best = observed
-        .statements
-        .iter()
-        .enumerate()
-        .filter_map(|(at, statement)| {
-            lexicon::found(&statement.words).find(|entry| counts(observed, at, *entry)).map(|entry| (entry, at))
-        })
-        .min();
+    let best = (0..ENTRIES.len()).find_map(|entry| {
+        let says = |at: &usize| counts(observed, *at, entry) && lexicon::says(entry, &observed.statements[*at].words);
+        (0..observed.statements.len()).find(says).map(|at| (entry, at))
+    });
     match best {
         Some((entry, at)) => {
             let finding = meaning(observed, ENTRIES[entry].meaning, ENTRIES[entry].name);
