@@ -91,7 +91,7 @@ pub static ENTRIES: &[Entry] = &[
     entry(
         "other_token",
         Unrelated,
-        r"(?:page|sync|continuation|pagination|next page|cursor|csrf|xsrf|push|device|registration|captcha|recaptcha|upload|change) tokens?\b|(?:idempotency|partition|primary|foreign|object|sort|cache|duplicate|unique|row) keys?\b",
+        r"(?:parameter|field|argument|property|column|attribute) (?:key|token|password|secret|code) (?:is )?invalid|(?:page|sync|continuation|pagination|next page|cursor|csrf|xsrf|push|device|registration|captcha|recaptcha|upload|change) tokens?\b|(?:idempotency|partition|primary|foreign|object|sort|cache|duplicate|unique|row) keys?\b",
     ),
     entry(
         "client_secret_expired",

@@ -86,6 +86,9 @@ pub fn judge(observed: &Observed<'_>) -> Finding {
         return finding;
     }
     let status = observed.status();
+    if (200..300).contains(&status) && !observed.claims_error() {
+        return by_status(observed, status);
+    }
     let best = (0..ENTRIES.len()).find_map(|entry| {
         let says = |at: &usize| counts(observed, *at, entry) && lexicon::says(entry, &observed.statements[*at].words);
         (0..observed.statements.len()).find(says).map(|at| (entry, at))
