@@ -38,6 +38,8 @@ const FIRST_LOOK: Duration = Duration::from_secs(10);
 /// Per-credential series of `/metrics` at most.
 const MOST_SERIES: usize = 50_000;
 const SHARDS: u16 = 64;
+/// Flights have 40 s, and a ledger that does not write some more.
+const LONGEST_DRAIN: Duration = Duration::from_secs(60);
 
 /// What a daemon is started with, beside its settings.
 #[derive(Clone)]
@@ -51,6 +53,9 @@ pub struct Environment {
     /// The log level's handle, where there is one.
     pub telemetry: Option<crate::telemetry::Telemetry>,
 }
+
+/// On-call's loops and how to stop them; replaced when the channels change.
+type RunningOncall = Arc<Mutex<Option<(JoinHandle<()>, CancellationToken)>>>;
 
 /// Why a daemon does not start. Each text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -86,11 +91,12 @@ pub struct Daemon {
     pub metrics: Metrics,
     /// The open ledger.
     pub ledger: crate::ledger::Ledger,
+    clock: Arc<dyn Clock>,
     pulse: Pulse,
     fleet: Arc<tokio::sync::Mutex<Option<Fleet>>>,
     faces: Vec<JoinHandle<()>>,
     stop_faces: CancellationToken,
-    oncall: Arc<Mutex<Option<(JoinHandle<()>, CancellationToken)>>>,
+    oncall: RunningOncall,
 }
 
 impl Daemon {
@@ -119,9 +125,10 @@ impl Daemon {
         resources::folder_of(&places.socket)?;
         let house_log = ports::Chronicle::new(ledger.clone(), clock.clone());
         let rebound = house_log.clone();
-        let door = socket::bind(&places.socket, resources::mode(&config)?, clock.clone(), move |path| rebound.rebound(path))
-            .await
-            .map_err(|error| StartError::Environment(error.to_string()))?;
+        let door =
+            socket::bind(&places.socket, resources::mode(&config)?, clock.clone(), move |path| rebound.rebound(path))
+                .await
+                .map_err(|error| StartError::Environment(error.to_string()))?;
         let admin_door = operator::bind(&places.admin, clock.clone())
             .await
             .map_err(|error| StartError::Environment(error.to_string()))?;
@@ -180,7 +187,8 @@ impl Daemon {
         let stores = fleet.stores();
         let fleet = Arc::new(tokio::sync::Mutex::new(Some(fleet)));
         let oncall = Arc::new(Mutex::new(None));
-        let (reload, reloader) = Reloader::new(loaded.clone(), resources.provider_names(), metrics.clone(), clock.clone());
+        let (reload, reloader) =
+            Reloader::new(loaded.clone(), resources.provider_names(), metrics.clone(), clock.clone());
         let house = admin::Operator {
             ledger: ledger.clone(),
             reload: reload.clone(),
@@ -208,6 +216,7 @@ impl Daemon {
             reload,
             metrics,
             ledger,
+            clock: clock.clone(),
             pulse,
             fleet,
             faces,
@@ -290,7 +299,11 @@ impl Daemon {
         tracing::info!("stopping: flights that are out are brought home first");
         let draining = self.readiness.hold("draining");
         if let Some(fleet) = self.fleet.lock().await.take() {
-            fleet.drain().await;
+            // A ledger that refuses a token may hold a stop up this long, and no longer (FAULTS §4.2).
+            tokio::select! {
+                () = fleet.drain() => {}
+                () = self.clock.sleep(LONGEST_DRAIN) => tracing::error!("stopping although not everything could be made durable"),
+            }
         }
         self.stop_faces.cancel();
         let oncall = self.oncall.lock().expect("nothing panics while it is held").take();

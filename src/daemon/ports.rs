@@ -33,7 +33,12 @@ impl Documents for LedgerDocuments {
         Box::pin(async move { self.0.embedded().get(name).await.map_err(|error| error.to_string()) })
     }
 
-    fn put<'a>(&'a self, name: &'a str, document: &'a Secret, expected: i64) -> BoxFuture<'a, Result<Option<i64>, String>> {
+    fn put<'a>(
+        &'a self,
+        name: &'a str,
+        document: &'a Secret,
+        expected: i64,
+    ) -> BoxFuture<'a, Result<Option<i64>, String>> {
         Box::pin(async move {
             match self.0.embedded().put(name, document.clone(), Some(expected)).await {
                 Ok(Put::Written(version)) => Ok(Some(version)),
@@ -103,7 +108,12 @@ impl Chronicle {
             let entry = match error {
                 mpsc::error::TrySendError::Full(entry) | mpsc::error::TrySendError::Closed(entry) => entry,
             };
-            tracing::warn!(event = entry.event, credential = entry.credential, actor = entry.actor, "not in the audit log: too many at once");
+            tracing::warn!(
+                event = entry.event,
+                credential = entry.credential,
+                actor = entry.actor,
+                "not in the audit log: too many at once"
+            );
         }
     }
 }
@@ -184,7 +194,13 @@ impl oncall::Outbox for LedgerOutbox {
         Box::pin(async move { self.ledger.notices().later(id, channel, due).await.map_err(words) })
     }
 
-    fn page_also<'a>(&'a self, id: Uuid, channel: &'a str, also: &'a str, done: bool) -> BoxFuture<'a, Result<(), String>> {
+    fn page_also<'a>(
+        &'a self,
+        id: Uuid,
+        channel: &'a str,
+        also: &'a str,
+        done: bool,
+    ) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(async move { self.ledger.notices().also(id, channel, also, done).await.map_err(words) })
     }
 

@@ -50,7 +50,12 @@ impl Notices<'_> {
 
     /// Makes a decision durable, in one transaction: a message to each channel, what its conditions remember of it, and
     /// which conditions are settled.
-    pub async fn announce(&self, id: Uuid, announcement: &Announcement, channels: &[String]) -> Result<(), LedgerError> {
+    pub async fn announce(
+        &self,
+        id: Uuid,
+        announcement: &Announcement,
+        channels: &[String],
+    ) -> Result<(), LedgerError> {
         let (announcement, channels) = (Arc::new(announcement.clone()), Arc::new(channels.to_vec()));
         self.0
             .write(move |tx| {
@@ -62,7 +67,8 @@ impl Notices<'_> {
 
     /// All that waits for one channel, oldest first.
     pub async fn waiting(&self, channel: &str) -> Result<Vec<Notice>, LedgerError> {
-        let sql = "SELECT id, message, due_at, attempts FROM notice WHERE channel = $1 AND done_at IS NULL ORDER BY seq";
+        let sql =
+            "SELECT id, message, due_at, attempts FROM notice WHERE channel = $1 AND done_at IS NULL ORDER BY seq";
         self.0.rows(sql, values![channel]).await?.iter().map(notice).collect()
     }
 
@@ -113,8 +119,7 @@ impl Notices<'_> {
         let Some(first) = channels.first().cloned() else { return Ok(()) };
         let rows = self.0.rows("SELECT id, channel FROM notice WHERE done_at IS NULL ORDER BY seq", vec![]).await?;
         for row in rows {
-            let (id, channel): (String, String) =
-                (row.get(0).map_err(unreadable)?, row.get(1).map_err(unreadable)?);
+            let (id, channel): (String, String) = (row.get(0).map_err(unreadable)?, row.get(1).map_err(unreadable)?);
             if channels.contains(&channel) {
                 continue;
             }
@@ -141,7 +146,8 @@ async fn decide(tx: &mut Tx<'_>, id: Uuid, announcement: &Announcement, channels
         }
     }
     for condition in &announcement.settled {
-        let sql = "UPDATE incident SET settled_at = $2, end_announced_at = COALESCE(end_announced_at, $2) WHERE seq = $1";
+        let sql =
+            "UPDATE incident SET settled_at = $2, end_announced_at = COALESCE(end_announced_at, $2) WHERE seq = $1";
         tx.conn.execute(sql, values![*condition, now]).await?;
     }
     let Some(message) = &announcement.message else { return Ok(()) };
@@ -150,7 +156,8 @@ async fn decide(tx: &mut Tx<'_>, id: Uuid, announcement: &Announcement, channels
     for channel in channels {
         // A newer word takes the place of an older one that still waits: an opening is replaced by a later opening,
         // an end by an end; but an end never takes the place of an opening, which must be heard first.
-        let sql = "DELETE FROM notice WHERE channel = $1 AND dedup_key = $2 AND done_at IS NULL AND (resolves = 1 OR $3 = 0)";
+        let sql =
+            "DELETE FROM notice WHERE channel = $1 AND dedup_key = $2 AND done_at IS NULL AND (resolves = 1 OR $3 = 0)";
         tx.conn.execute(sql, values![channel.as_str(), message.dedup_key.as_str(), resolves]).await?;
         let sql = "INSERT INTO notice (id, channel, dedup_key, resolves, message, decided_at, due_at, attempts) \
                    VALUES ($1, $2, $3, $4, $5, $6, $7, 0) ON CONFLICT (id, channel) DO NOTHING";
@@ -207,9 +214,11 @@ fn condition(row: &Row) -> Result<Condition, LedgerError> {
 }
 
 fn notice(row: &Row) -> Result<Notice, LedgerError> {
-    let parts = || Ok::<_, sqlx::Error>((row.get::<String>(0)?, row.get::<String>(1)?, row.get::<i64>(2)?, row.get::<i64>(3)?));
+    let parts =
+        || Ok::<_, sqlx::Error>((row.get::<String>(0)?, row.get::<String>(1)?, row.get::<i64>(2)?, row.get::<i64>(3)?));
     let (id, message, due_at, attempts) = parts().map_err(unreadable)?;
-    let foreign = |what: &str| LedgerError::Unreadable(format!("a message to on-call has {what} that this credd does not know"));
+    let foreign =
+        |what: &str| LedgerError::Unreadable(format!("a message to on-call has {what} that this credd does not know"));
     Ok(Notice {
         id: id.parse().map_err(|_| foreign("an id"))?,
         message: serde_json::from_str(&message).map_err(|_| foreign("a form"))?,

@@ -147,16 +147,21 @@ impl Fleet {
                 inbox: self.inboxes[shard_of(&id, self.inboxes.len())].clone(),
             };
             if self.watched.contains_key(&id) {
-                let known = None;
-                self.house.stores.settle(&id, home, known);
+                if self.watched.get(&id).is_some_and(|watched| watched.settings == assignment.settings) {
+                    continue;
+                }
+                self.house.stores.settle(&id, home, None);
                 self.send(&id, Message::Change(Box::new(assignment.clone())));
             } else {
                 let record = self.records.remove(&id).map(Box::new);
                 let known = record.as_ref().and_then(|record| record.store_version.clone()).map(Version);
                 self.house.stores.settle(&id, home, known);
-                let (first_look, looked) = oneshot::channel();
-                looks.push(looked);
-                let first_look = Some(first_look);
+                // What was seen good before is served at once; only the others hold up a start.
+                let first_look = record.as_ref().is_none_or(|record| !super::adopt::was_proven(record)).then(|| {
+                    let (first_look, looked) = oneshot::channel();
+                    looks.push(looked);
+                    first_look
+                });
                 self.send(&id, Message::Watch { assignment: Box::new(assignment.clone()), record, first_look });
             }
             self.watched.insert(id, assignment);

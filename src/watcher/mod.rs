@@ -11,6 +11,7 @@ mod fleet;
 mod flight;
 mod interpret;
 mod metronome;
+mod probe;
 mod stores;
 mod watched;
 mod write_back;
@@ -102,7 +103,7 @@ enum Message {
     /// A flight ended.
     Flown { id: CredentialId, landing: Box<flight::Landing> },
     /// A probe ended.
-    Probed { id: CredentialId, look: Box<flight::Look> },
+    Probed { id: CredentialId, look: Box<probe::Look> },
     /// A beat of a policy, and how far its probes may spread.
     Beat { cron: Arc<str>, spread: Duration },
     /// A write-back ended; the home store now holds that version.

@@ -18,6 +18,8 @@ use crate::{
 /// What the settings say of one credential, resolved: everything a shard needs to watch it.
 #[derive(Clone, Debug)]
 pub struct Assignment {
+    /// The settings that it was made from, as text: equal means that nothing changed. Holds no secret.
+    pub settings: String,
     /// Its name.
     pub id: CredentialId,
     /// How it comes to a value.
