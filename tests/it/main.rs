@@ -12,6 +12,7 @@ mod ledger;
 mod lifecycle;
 mod paging;
 mod properties;
+mod readme;
 mod sandbox;
 mod simulation;
 mod socket;
