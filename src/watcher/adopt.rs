@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::{
-    Assignment, LoadReason, Message, Shard,
+    Assignment, FromStore, LoadReason, Message, Shard,
     effects::{Kept, Note},
     watched::Watched,
 };
@@ -132,13 +132,21 @@ impl Shard {
         let (store, at) = (watched.assignment.store.clone(), watched.assignment.at.clone());
         let (back, id) = (self.back.clone(), id.clone());
         self.house.flights.spawn(async move {
-            let result = store.load(&at).await.map(Box::new);
+            let result = match store.load(&at).await {
+                Ok(loaded) => Ok(Box::new(FromStore { loaded, read_only: store.read_only(&at).await })),
+                Err(error) => Err(error),
+            };
             let _ = back.send(Message::Loaded { id, why, result });
         });
     }
 
     /// The home store answered.
-    pub(super) async fn loaded(&mut self, id: &CredentialId, why: LoadReason, result: Result<Box<Loaded>, StoreError>) {
+    pub(super) async fn loaded(
+        &mut self,
+        id: &CredentialId,
+        why: LoadReason,
+        result: Result<Box<FromStore>, StoreError>,
+    ) {
         let Some(watched) = self.watched.get_mut(id) else { return };
         let store_name = watched.assignment.store_name.clone();
         let loaded = match result {
@@ -160,13 +168,15 @@ impl Shard {
                 return;
             }
         };
-        self.house.stores.seen(&store_name, id, &loaded.version);
+        self.house.stores.seen(&store_name, id, &loaded.loaded.version);
+        let FromStore { loaded, read_only } = *loaded;
         if let Some(watched) = self.watched.get_mut(id) {
             watched.store_error = None;
+            watched.read_only = read_only;
         }
         self.flag(id, |flags| flags.store_stale = false);
         if self.is_news(id, &loaded) {
-            self.adopt(id, *loaded, why).await;
+            self.adopt(id, loaded, why).await;
         } else {
             if let Some(watched) = self.watched.get_mut(id) {
                 watched.store_version = Some(loaded.version.0.clone());

@@ -28,6 +28,9 @@ use crate::{
     upstream::Upstream,
 };
 
+/// The ledger is swept this often.
+const SWEEP: Duration = Duration::from_secs(15 * 60);
+
 /// What the fleet is made of.
 pub struct FleetParts {
     /// Where time comes from.
@@ -63,9 +66,18 @@ pub struct Fleet {
 
 /// Which shard owns a credential: a hash of its name.
 fn shard_of(id: &CredentialId, shards: usize) -> usize {
+    usize::try_from(hash(id) % shards.max(1) as u64).unwrap_or(0)
+}
+
+/// Its own place within a beat, from 0 to 1: the same each time, and spread over all credentials.
+pub(super) fn place(id: &CredentialId) -> f64 {
+    f64::from(u32::try_from(hash(id) >> 32).unwrap_or(0)) / f64::from(u32::MAX)
+}
+
+fn hash(id: &CredentialId) -> u64 {
     let mut hasher = DefaultHasher::new();
     id.as_str().hash(&mut hasher);
-    usize::try_from(hasher.finish() % shards.max(1) as u64).unwrap_or(0)
+    hasher.finish()
 }
 
 impl Fleet {
@@ -95,6 +107,7 @@ impl Fleet {
             doors.push(door);
         }
         tasks.push(tokio::spawn(write_back::carry(house.clone(), stop.clone())));
+        tasks.push(tokio::spawn(sweep(house.clone(), stop.clone())));
         let records = records.into_iter().map(|record| (record.id.clone(), record)).collect();
         let asks = Asks::new(doors, shard_of);
         Ok(Self {
@@ -251,6 +264,19 @@ impl Fleet {
             {
                 tracing::error!("a task of the watcher panicked");
             }
+        }
+    }
+}
+
+/// Erases what the ledger need not keep any longer: previous values, old flights, incidents that are long over.
+async fn sweep(house: Arc<House>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = house.clock.sleep(SWEEP) => {}
+        }
+        if let Err(error) = house.ledger.rotation().sweep(house.clock.now().wall).await {
+            tracing::warn!(%error, "the ledger was not swept; tried again in a quarter of an hour");
         }
     }
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Admission, House, Message, Shard, effects::Note, interpret};
 use crate::{
     clock::Now,
-    credential::{CredentialId, Failure, Material, Reply, Verdict},
+    credential::{CredentialId, Failure, Material, Reply, Rotation, Verdict},
     failpoint,
     fetch::Exchange,
     ledger::{Attempt, FlightStep, LedgerError, NewValue, Stage},
@@ -55,9 +55,8 @@ impl Shard {
             self.abort(id, verdict, trigger, None).await;
             return;
         };
-        let read_only = watched.assignment.kind.spends_grant()
-            && watched.assignment.provider.rotation != crate::credential::Rotation::None;
-        if read_only && let Some(reason) = watched.assignment.store.read_only(&watched.assignment.at).await {
+        let rotates = watched.assignment.kind.spends_grant() && watched.assignment.provider.rotation != Rotation::None;
+        if rotates && let Some(reason) = watched.read_only.clone() {
             // A rotated refresh token that cannot go home would live in the ledger alone (FM-20).
             let verdict = Verdict { evidence: reason, ..Verdict::of(Failure::ClientMisconfigured, "writeback_denied") };
             self.abort(id, verdict, trigger, None).await;

@@ -72,6 +72,8 @@ pub(super) struct Watched {
     pub first_look: Option<oneshot::Sender<()>>,
     /// The last refusal's verdict, for those who wait.
     pub last_verdict: Option<Verdict>,
+    /// Why its home store can never be written, if so; as it said when it was last read.
+    pub read_only: Option<String>,
     /// What the home store last said, where it was a no.
     pub store_error: Option<StoreError>,
 }
@@ -108,6 +110,7 @@ impl Watched {
             waiting: Vec::new(),
             first_look: None,
             last_verdict: None,
+            read_only: None,
             store_error: None,
         }
     }
