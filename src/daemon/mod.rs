@@ -6,7 +6,7 @@ mod resources;
 mod startup;
 
 pub use admin::{put, remove};
-pub use ports::LedgerDocuments;
+pub use ports::{LedgerDocuments, LedgerOutbox};
 pub use resources::{Places, Resources, ledger, places};
 pub use startup::Refused;
 

@@ -220,7 +220,7 @@ fn fact(
     } else {
         assignment.provider.name.clone()
     };
-    Some(Fact { kind: incident.as_str().to_owned(), credential: assignment.id.clone(), group, change, at })
+    Some(Fact { kind: incident.as_str().to_owned(), credential: assignment.id.to_string(), group, change, at })
 }
 
 /// What a page says: what, the evidence, what credd already tried, and the one command that mends it.
