@@ -14,6 +14,8 @@ mod ledger;
 mod lifecycle;
 mod paging;
 mod properties;
+#[cfg(feature = "aws")]
+mod refresh;
 mod sandbox;
 mod simulation;
 mod socket;
