@@ -98,6 +98,8 @@ enum Message {
     Forget(CredentialId),
     /// The home store has another version of it.
     StoreChanged(CredentialId),
+    /// The home store stopped answering for it, or answers again and nothing has changed.
+    StoreStale(CredentialId, bool),
     /// A load ended.
     Loaded { id: CredentialId, why: LoadReason, result: Result<Box<FromStore>, StoreError> },
     /// A flight ended.
@@ -252,6 +254,7 @@ impl Shard {
             Message::Change(assignment) => self.change(*assignment).await,
             Message::Forget(id) => self.forget(&id).await,
             Message::StoreChanged(id) => self.load(&id, LoadReason::Changed),
+            Message::StoreStale(id, stale) => self.flag(&id, |flags| flags.store_stale = stale),
             Message::Loaded { id, why, result } => self.loaded(&id, why, result).await,
             Message::Flown { id, landing } => self.flown(&id, *landing).await,
             Message::Probed { id, look } => self.probed(&id, *look).await,
@@ -272,14 +275,14 @@ impl Shard {
     }
 
     fn written_back(&mut self, id: &CredentialId, generation: Generation, version: String) {
-        if let Some(watched) = self.watched.get_mut(id) {
-            watched.store_version = Some(version);
-            if generation == watched.life.generation {
-                let root = watched.material.as_ref().and_then(|material| material.root());
-                watched.store_fingerprint = root.map(|root| self.house.ledger.sealer().fingerprint(root));
-            }
+        let Some(watched) = self.watched.get_mut(id) else { return };
+        watched.store_version = Some(version);
+        if generation == watched.life.generation {
+            let root = watched.material.as_ref().and_then(|material| material.root());
+            watched.store_fingerprint = root.map(|root| self.house.ledger.sealer().fingerprint(root));
         }
-        self.flag(id, |flags| flags.writeback_pending = false);
+        let newer_waits = watched.write_back_wanted > generation;
+        self.flag(id, |flags| flags.writeback_pending = newer_waits);
     }
 
     /// Changes a fact beside the lifecycle and publishes it.

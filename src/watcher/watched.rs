@@ -65,6 +65,10 @@ pub(super) struct Watched {
     /// Of the root secret that last came from, or was written to, the home store.
     pub store_fingerprint: Option<Fingerprint>,
     pub flags: Flags,
+    /// The newest generation that must be written back.
+    pub write_back_wanted: Generation,
+    /// The home store is to be asked again once the flight that is out has ended.
+    pub look_again: bool,
     /// The heap entry that counts; older ones are stale.
     pub deadline: Option<Timestamp>,
     pub waiting: Vec<Waiting>,
@@ -106,6 +110,8 @@ impl Watched {
             store_version: None,
             store_fingerprint: None,
             flags: Flags::default(),
+            write_back_wanted: Generation::default(),
+            look_again: false,
             deadline: None,
             waiting: Vec::new(),
             first_look: None,

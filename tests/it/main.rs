@@ -16,6 +16,8 @@ mod lifecycle;
 mod paging;
 mod properties;
 mod readme;
+#[cfg(feature = "aws")]
+mod refresh;
 mod sandbox;
 mod simulation;
 mod socket;
