@@ -251,7 +251,7 @@ impl Watched {
     }
 
     fn home(&self) -> String {
-        format!("{} in store {}", self.assignment.at.0, self.assignment.store_name)
+        format!("store {} (at {})", self.assignment.store_name, self.assignment.at.0)
     }
 
     /// Answers everybody who waits.
