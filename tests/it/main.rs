@@ -8,6 +8,7 @@ mod components;
 mod config;
 mod drift;
 mod health;
+mod home;
 mod ledger;
 mod lifecycle;
 mod paging;
