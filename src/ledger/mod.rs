@@ -20,7 +20,7 @@ pub use embedded::{Embedded, Put};
 pub use incidents::{Incident, Incidents, dedup_key};
 pub use notices::{Due, Notice, Notices};
 pub use open::Ledger;
-pub use outbox::{Outbox, WriteBack};
+pub use outbox::{Outbox, WRITEBACK_FAILING, WriteBack};
 pub use place::Place;
 pub use rotation::Rotation;
 

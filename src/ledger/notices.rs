@@ -191,7 +191,6 @@ async fn decide(tx: &mut Tx<'_>, id: Uuid, announcement: &Announcement, channels
     }
     let old = tx.now.checked_sub(KEEP).unwrap_or(Timestamp::MIN).as_microsecond();
     tx.conn.execute("DELETE FROM notice WHERE done_at < $1", values![old]).await?;
-    tx.conn.execute("DELETE FROM incident WHERE settled_at < $1", values![old]).await?;
     tx.incidents = true;
     Ok(())
 }

@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    Ledger, LedgerError,
+    Fact, FactChange, Ledger, LedgerError,
     connection::{Row, values},
+    incidents,
     rotation::unseal,
     time,
 };
@@ -39,6 +40,9 @@ pub struct WriteBack {
     pub error: Option<String>,
 }
 
+/// The kind of incident that a value is which cannot be brought home.
+pub const WRITEBACK_FAILING: &str = "writeback_failing";
+
 const DUE: &str = "SELECT w.credential, w.generation, w.attempt, w.since, w.tries, w.error, m.generation, m.sealed, \
      c.store_version FROM write_back w JOIN material m ON m.credential = w.credential \
      JOIN credential c ON c.id = w.credential WHERE w.next_try_at <= $1 AND c.removed_at IS NULL \
@@ -51,7 +55,8 @@ impl Outbox<'_> {
         rows.iter().map(|row| write_back(row, self.0.sealer())).collect()
     }
 
-    /// The home store holds that generation now, under that version. A newer value that came meanwhile stays due.
+    /// The home store holds that generation now, under that version, and on-call need not know of it any more. A newer
+    /// value that came meanwhile stays due.
     pub async fn write_back_done(
         &self,
         id: &CredentialId,
@@ -73,12 +78,13 @@ impl Outbox<'_> {
                             values![id.as_str(), version, generation.0],
                         )
                         .await?;
-                    tx.conn
-                        .execute(
-                            "DELETE FROM write_back WHERE credential = $1 AND generation <= $2",
-                            values![id.as_str(), generation.0],
-                        )
-                        .await?;
+                    let sql = "DELETE FROM write_back WHERE credential = $1 AND generation <= $2";
+                    if tx.conn.execute(sql, values![id.as_str(), generation.0]).await? > 0 {
+                        let change = FactChange::Clear { why: "its home store has it now".into() };
+                        let (kind, credential) = (WRITEBACK_FAILING.to_owned(), id.to_string());
+                        let fact = Fact { kind, credential, group: String::new(), change, at: tx.now };
+                        incidents::apply(tx, &fact).await?;
+                    }
                     Ok(())
                 })
             })

@@ -1,7 +1,8 @@
 //! How material comes to a credential: from the ledger at the start, from its home store whenever it changed there.
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
@@ -33,6 +34,9 @@ impl Shard {
         let mut open = None;
         if let Some(record) = record {
             watched.life = revived(&record, &self.house.boot_id);
+            if let Some(material) = &record.material {
+                self.house.learn(material);
+            }
             watched.material = record.material.map(Arc::new);
             watched.store_version = record.store_version;
             watched.store_fingerprint = record.store_fingerprint;
@@ -136,10 +140,18 @@ impl Shard {
         let turn = self.house.stores.turn(&id);
         self.house.flights.spawn(async move {
             let _turn = turn.lock_owned().await;
-            let result = match store.load(&at).await {
-                Ok(loaded) => Ok(Box::new(FromStore { loaded, read_only: store.read_only(&at).await })),
-                Err(error) => Err(error),
+            let reading = async {
+                let loaded = store.load(&at).await?;
+                Ok(Box::new(FromStore { loaded, read_only: store.read_only(&at).await }))
             };
+            let result = AssertUnwindSafe(reading).catch_unwind().await;
+            let panicked = |_| {
+                Err(StoreError::Unreachable {
+                    path: at.0.clone(),
+                    reason: "credd panicked while it read it; this is a bug".into(),
+                })
+            };
+            let result = result.unwrap_or_else(panicked);
             let _ = back.send(Message::Loaded { id, why, result });
         });
     }
@@ -153,6 +165,16 @@ impl Shard {
     ) {
         let Some(watched) = self.watched.get_mut(id) else { return };
         let store_name = watched.assignment.store_name.clone();
+        let (store, now) = (watched.assignment.store.clone(), self.house.clock.now().wall);
+        // What else may go wrong is this one secret's trouble, not the store's.
+        let answered = match &result {
+            Ok(_) => Some(None),
+            Err(error @ StoreError::Unreachable { .. }) => Some(Some(error.to_string())),
+            Err(_) => None,
+        };
+        if let Some(trouble) = answered {
+            self.house.stores.report(&store_name, &store, now, trouble, &self.house.metrics);
+        }
         let loaded = match result {
             Ok(loaded) => loaded,
             Err(error) => {

@@ -57,6 +57,9 @@ impl Shard {
     /// it; when the ledger refuses, the step has not happened, and the error says so.
     pub(super) async fn step(&mut self, id: &CredentialId, event: Event, note: Note) -> Result<(), LedgerError> {
         let now = self.house.clock.now();
+        if let Some(value) = &note.value {
+            self.house.learn(&value.material);
+        }
         let Some(watched) = self.watched.get_mut(id) else { return Ok(()) };
         let before = watched.state(now);
         let word_before = watched.life.since();

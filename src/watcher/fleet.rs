@@ -3,10 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     hash::{DefaultHasher, Hash, Hasher},
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -14,13 +16,14 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Assignment, Endpoints, House, Message, Metronome, Shard, StoreReport,
+    AFTER_A_PANIC, Assignment, Endpoints, House, Message, Metronome, Shard, StoreReport,
     stores::{Home, Stores},
+    watched::Watched,
     write_back,
 };
 use crate::{
     clock::Clock,
-    credential::CredentialId,
+    credential::{CredentialId, Secret},
     ledger::{Ledger, LedgerError, Record},
     metrics::Metrics,
     publish::{Asks, Publisher},
@@ -49,6 +52,10 @@ pub struct FleetParts {
     pub boot_id: String,
     /// How many shards; 64 by default.
     pub shards: u16,
+    /// Called by each shard, by its number, at least every 15 s as long as it makes progress.
+    pub alive: Arc<dyn Fn(u16) + Send + Sync>,
+    /// Called with each secret that is served or presented, before anything is said about it: for the masks of the log.
+    pub secrets: Arc<dyn Fn(&Secret) + Send + Sync>,
 }
 
 /// All shards, and what runs beside them.
@@ -80,6 +87,20 @@ fn hash(id: &CredentialId) -> u64 {
     hasher.finish()
 }
 
+/// Runs a shard until it ends. One that panics begins anew from the ledger; its door stays, so nobody else notices.
+async fn tend(mut shard: Shard, stop: CancellationToken) {
+    while AssertUnwindSafe(shard.run(&stop)).catch_unwind().await.is_err() {
+        tracing::error!(shard = shard.number, "a shard panicked and begins anew from the ledger; this is a bug");
+        if stop.is_cancelled() {
+            return;
+        }
+        shard.deadlines.clear();
+        let lost: Vec<Watched> = shard.watched.drain().map(|(_, watched)| watched).collect();
+        shard.lost.extend(lost.into_iter().map(|watched| watched.assignment));
+        shard.house.clock.sleep(AFTER_A_PANIC).await;
+    }
+}
+
 impl Fleet {
     /// Starts the shards; they watch nothing yet. Reads what the ledger knows.
     pub async fn start(parts: FleetParts) -> Result<Self, LedgerError> {
@@ -95,6 +116,8 @@ impl Fleet {
             dice: parts.dice,
             boot_id: parts.boot_id,
             flights: TaskTracker::new(),
+            alive: parts.alive,
+            secrets: parts.secrets,
         });
         let stop = CancellationToken::new();
         let (mut inboxes, mut doors, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
@@ -102,7 +125,7 @@ impl Fleet {
             let (send, inbox) = mpsc::unbounded_channel();
             let (door, asks) = mpsc::channel(1024);
             let shard = Shard::new(number, house.clone(), (send.clone(), inbox), asks);
-            tasks.push(tokio::spawn(shard.run(stop.clone())));
+            tasks.push(tokio::spawn(tend(shard, stop.clone())));
             inboxes.push(send);
             doors.push(door);
         }
@@ -201,6 +224,7 @@ impl Fleet {
             let keep = stores.contains_key(name);
             if !keep {
                 stop.cancel();
+                self.house.stores.forget(name, &self.house.metrics);
             }
             keep
         });

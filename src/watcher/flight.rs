@@ -1,7 +1,8 @@
 //! Prepare, send, capture, promote (FAULTS §4.2): the request runs in a task of its own and reports to its shard.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use jiff::SignedDuration;
 use uuid::Uuid;
 
@@ -105,11 +106,11 @@ impl Shard {
         failpoint::reach("CP-05");
         self.house.metrics.credd_refresh_attempts_total.with_label_values(&[id.as_str()]).inc();
         let (house, back, id) = (self.house.clone(), self.back.clone(), id.clone());
-        self.house.flights.spawn(async move {
+        let flight = async move {
             let sent_at = house.clock.now();
             let call = house.upstream.refresh(&subject, sent_at.wall);
             let result = tokio::select! {
-                result = call => result,
+                result = AssertUnwindSafe(call).catch_unwind() => result.unwrap_or_else(|_| Ok(panicked())),
                 () = house.clock.sleep(WATCHDOG) => Ok(Exchange::Ambiguous(crate::fetch::Trouble {
                     reason: "timeout",
                     detail: "no answer within the budget of a flight".into(),
@@ -124,7 +125,8 @@ impl Shard {
             let landing = Box::new(Landing { attempt, target, presented, trigger, sent_at, landed_at, result });
             // The shard outlives its flights: the fleet drains them first.
             let _ = back.send(Message::Flown { id, landing });
-        });
+        };
+        self.house.flights.spawn(self.air.track_future(flight));
     }
 
     /// Nothing was sent, for a reason of ours.
@@ -264,6 +266,8 @@ impl Shard {
                     if now.boot.saturating_sub(began.boot) >= UNSAVED_AFTER {
                         self.publish_unsaved(id, &material, &event);
                     }
+                    // It waits for the ledger, and is not stuck.
+                    (self.house.alive)(self.number);
                     self.house.clock.sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(5));
                 }
@@ -352,6 +356,11 @@ impl Shard {
         }
         self.publish(id);
     }
+}
+
+/// A bug ended the call: whatever it had sent may have been taken (FM-69).
+pub(super) fn panicked() -> Exchange {
+    Exchange::Ambiguous(crate::fetch::Trouble { reason: "panic", detail: "credd panicked during the call".into() })
 }
 
 /// Step 8: the reply is durable before anybody reads it. Never given up; after all, it exists only once.

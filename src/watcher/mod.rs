@@ -37,7 +37,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::watched::Watched;
 use crate::{
     clock::Clock,
-    credential::{CredentialId, Generation},
+    credential::{CredentialId, Generation, Material, Secret},
     ledger::{Ledger, Record},
     lifecycle::{Event, Trigger},
     metrics::Metrics,
@@ -48,6 +48,9 @@ use crate::{
 
 /// The longest sleep: a suspended machine or a stepped clock is noticed within this time (FAULTS §6).
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
+
+/// Between a panic and the new beginning: a bug that repeats itself must not take a processor.
+const AFTER_A_PANIC: Duration = Duration::from_secs(1);
 
 /// What all shards share.
 struct House {
@@ -63,6 +66,10 @@ struct House {
     pub boot_id: String,
     /// Requests and captures: a stop waits for them.
     pub flights: TaskTracker,
+    /// Told by each shard that it makes progress.
+    pub alive: Arc<dyn Fn(u16) + Send + Sync>,
+    /// Told of each secret that is served or presented.
+    pub secrets: Arc<dyn Fn(&Secret) + Send + Sync>,
 }
 
 impl House {
@@ -80,6 +87,11 @@ impl House {
 
     fn leave(&self, endpoint: &str) {
         self.endpoints().leave(endpoint);
+    }
+
+    fn learn(&self, material: &Material) {
+        let Material { access_token, refresh_token, client_secret, .. } = material;
+        [access_token, refresh_token, client_secret].into_iter().flatten().for_each(|secret| (self.secrets)(secret));
     }
 
     fn note_answer(&self, endpoint: &str, now: Timestamp, answered: bool) {
@@ -147,6 +159,10 @@ struct Shard {
     house: Arc<House>,
     watched: HashMap<CredentialId, Watched>,
     deadlines: BinaryHeap<Reverse<(Timestamp, CredentialId)>>,
+    /// Those of a life that ended in a panic: they begin anew from the ledger.
+    lost: Vec<Assignment>,
+    /// Refresh requests of this shard that are out.
+    air: TaskTracker,
     inbox: mpsc::UnboundedReceiver<Message>,
     /// For the tasks that report back.
     back: mpsc::UnboundedSender<Message>,
@@ -161,12 +177,15 @@ impl Shard {
         asks: mpsc::Receiver<Ask>,
     ) -> Self {
         let (back, inbox) = inbox;
-        Self { number, house, watched: HashMap::new(), deadlines: BinaryHeap::new(), inbox, back, asks }
+        let (watched, deadlines) = (HashMap::new(), BinaryHeap::new());
+        Self { number, house, watched, deadlines, lost: Vec::new(), air: TaskTracker::new(), inbox, back, asks }
     }
 
     /// Until told to stop. Flights that are out then still report: the fleet drains them before it drops the doors.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(&mut self, stop: &CancellationToken) {
+        self.begin_anew().await;
         loop {
+            (self.house.alive)(self.number);
             self.wake_due().await;
             let now = self.house.clock.now();
             let wait = self.deadlines.peek().map_or(LONGEST_SLEEP, |Reverse((at, _))| {
@@ -188,6 +207,39 @@ impl Shard {
             }
         }
         self.land().await;
+    }
+
+    /// What was lost in a panic goes on from what the ledger knows (FM-69). Readers kept their tokens.
+    async fn begin_anew(&mut self) {
+        if self.lost.is_empty() {
+            return;
+        }
+        // A request of the life before is still on its way: its reply comes into the ledger, and recovery finds it
+        // there. What it would have reported here is history.
+        self.air.close();
+        self.air.wait().await;
+        self.air.reopen();
+        let mut kept = Vec::new();
+        while let Ok(message) = self.inbox.try_recv() {
+            kept.extend((!matches!(message, Message::Flown { .. } | Message::Probed { .. })).then_some(message));
+        }
+        for message in kept {
+            let _ = self.back.send(message);
+        }
+        while let Some(assignment) = self.lost.last().cloned() {
+            match self.house.ledger.rotation().load(&assignment.id).await {
+                Ok(record) => {
+                    self.lost.pop();
+                    self.house.leave(&assignment.endpoint());
+                    self.watch(assignment, record.map(Box::new), None).await;
+                }
+                Err(error) => {
+                    tracing::error!(shard = self.number, %error, "a shard cannot begin anew yet; trying again");
+                    (self.house.alive)(self.number);
+                    self.house.clock.sleep(AFTER_A_PANIC).await;
+                }
+            }
+        }
     }
 
     /// After the stop: no new flight, but those that are out are brought home (FM-67).

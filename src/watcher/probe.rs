@@ -1,8 +1,10 @@
 //! Probes: a cheap authenticated request in a task of its own, and what it showed.
 
-use std::time::Duration;
+use std::{panic::AssertUnwindSafe, time::Duration};
 
-use super::{Message, Shard, effects::Note, interpret};
+use futures_util::FutureExt;
+
+use super::{Message, Shard, effects::Note, flight::panicked, interpret};
 use crate::{
     clock::Now,
     credential::{CredentialId, Failure, Generation, Verdict},
@@ -29,7 +31,8 @@ impl Shard {
         let generation = watched.life.generation;
         self.house.flights.spawn(async move {
             let sent_at = house.clock.now();
-            let result = house.upstream.probe(&subject).await;
+            let result = AssertUnwindSafe(house.upstream.probe(&subject)).catch_unwind().await;
+            let result = result.unwrap_or_else(|_| Ok(panicked()));
             let landed_at = house.clock.now();
             let look = Box::new(Look { generation, trigger, sent_at, landed_at, result });
             let _ = back.send(Message::Probed { id, look });

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::{House, Message};
 use crate::{
     failpoint,
+    ledger::{Fact, FactChange, WRITEBACK_FAILING, WriteBack},
     store::{StoreError, Version},
 };
 
@@ -83,6 +84,9 @@ async fn round(house: &Arc<House>) -> Result<(), crate::ledger::LedgerError> {
                     tracing::warn!(credential = %due.credential, store = home.store_name, %error, "not written back yet; the ledger holds it");
                 }
                 house.ledger.outbox().write_back_later(&due.credential, now.wall + wait, error.reason()).await?;
+                if !matches!(error, StoreError::Conflict { .. }) {
+                    house.ledger.incidents().facts(vec![failing(&due, &home.store_name, &error)]).await?;
+                }
                 let _ = home.inbox.send(Message::WriteBackWaits { id: due.credential });
             }
         }
@@ -93,4 +97,21 @@ async fn round(house: &Arc<House>) -> Result<(), crate::ledger::LedgerError> {
 /// Before the next try, 5 s to 5 min; a store that is seen to answer again ends it early.
 fn pause(tries: i64, house: &House) -> Duration {
     Duration::from_secs(5 << tries.clamp(0, 6)).mul_f64(0.5 + 0.5 * (house.dice)())
+}
+
+/// What on-call is told, if this lasts: it counts from the day of the value that waits.
+fn failing(due: &WriteBack, store: &str, error: &StoreError) -> Fact {
+    let name = &due.credential;
+    let change = FactChange::Raise {
+        severity: "warning".into(),
+        summary: format!("{name}: its rotated secret cannot be written back to {store}"),
+        body: format!(
+            "Credential: {name}\nHome store: {store}\nEvidence: {error}\nTried: written {} times; the ledger holds the \
+             value, and readers have it. A host that loses its ledger now loses the grant.\nTo mend it: make {store} \
+             writable for credd again; credd check names the reason\n",
+            due.tries + 1
+        ),
+    };
+    let (kind, credential) = (WRITEBACK_FAILING.to_owned(), name.to_string());
+    Fact { kind, credential, group: format!("store {store}"), change, at: due.since }
 }

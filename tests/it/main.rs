@@ -11,6 +11,7 @@ mod drift;
 mod health;
 mod journey;
 mod journeys;
+mod home;
 mod ledger;
 mod lifecycle;
 mod paging;
