@@ -158,6 +158,7 @@ impl Daemon {
         };
         let stop = stop_faces.clone();
         faces.push(tokio::spawn(health::serve(health_listener, health_parts, web::Limits::default(), stop)));
+        let limits = socket::Limits::per_uid(config.server.connections_per_uid);
         let socket_parts = socket::Parts {
             subscriber: subscriber.clone(),
             asks: asks.clone(),
@@ -165,7 +166,7 @@ impl Daemon {
             clock: clock.clone(),
             witness: house_log.witness(),
         };
-        faces.push(tokio::spawn(socket::serve(door, socket_parts, socket::Limits::default(), stop_faces.clone())));
+        faces.push(tokio::spawn(socket::serve(door, socket_parts, limits, stop_faces.clone())));
 
         let known = fleet.proven();
         let assignments = resources.assignments(&config)?;
