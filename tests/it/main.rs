@@ -7,6 +7,7 @@ mod catalogue;
 mod components;
 mod config;
 mod crash;
+mod daemon;
 mod drift;
 mod health;
 mod journey;
