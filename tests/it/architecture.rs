@@ -28,6 +28,7 @@ const EXPOSE: &[&str] = &[
     "cli/sandbox.rs",
     "credential/material.rs",
     "credential/secret.rs",
+    "demo/api.rs",
     "fetch/mod.rs",
     "fetch/watched.rs",
     "ledger/embedded.rs",

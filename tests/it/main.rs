@@ -6,6 +6,7 @@ mod board;
 mod catalogue;
 mod components;
 mod config;
+mod demo;
 mod drift;
 mod health;
 mod ledger;
