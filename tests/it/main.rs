@@ -8,6 +8,7 @@ mod components;
 mod config;
 mod crash;
 mod daemon;
+mod demo;
 mod drift;
 mod health;
 mod journey;
