@@ -28,6 +28,18 @@ impl Shard {
     ) {
         let now = self.house.clock.now();
         let id = assignment.id.clone();
+        if self.watched.contains_key(&id) {
+            // It was on its way out, and its flight is still in the air: it stays.
+            return Box::pin(self.change(assignment)).await;
+        }
+        // One that was removed not long ago comes back to the value that it had.
+        let record = match record {
+            Some(record) => Some(record),
+            None => self.house.ledger.rotation().load(&id).await.unwrap_or_else(|error| {
+                tracing::error!(credential = %id, %error, "what the ledger knows of this credential could not be read");
+                None
+            }).map(Box::new),
+        };
         self.house.join(&assignment.endpoint(), now.wall);
         let mut watched = Watched::new(assignment);
         watched.first_look = first_look;
@@ -104,6 +116,7 @@ impl Shard {
             self.watch(assignment, None, None).await;
             return;
         };
+        watched.leaving = false;
         let moved = watched.assignment.store_name != assignment.store_name || watched.assignment.at != assignment.at;
         let (old, new) = (watched.assignment.endpoint(), assignment.endpoint());
         watched.assignment = assignment;
@@ -123,10 +136,18 @@ impl Shard {
     }
 
     /// Its settings are gone. The ledger keeps a tombstone; readers hear that it was removed.
+    /// A flight that is out is brought home first, because its reply may hold a token that exists only once (FM-72).
     pub(super) async fn forget(&mut self, id: &CredentialId) {
-        let Some(watched) = self.watched.remove(id) else { return };
-        self.house.leave(&watched.assignment.endpoint());
         self.house.publisher.remove(id);
+        if let Some(watched) = self.watched.get_mut(id)
+            && watched.life.is_in_flight()
+        {
+            watched.leaving = true;
+            return;
+        }
+        let Some(watched) = self.watched.remove(id) else { return };
+        self.deadlines.set(id, watched.deadline, None);
+        self.house.leave(&watched.assignment.endpoint());
         if let Err(error) = self.house.ledger.rotation().remove(id).await {
             tracing::error!(credential = %id, %error, "the ledger did not take the removal of a credential");
         }

@@ -13,7 +13,7 @@ use crate::{
     failpoint,
     fetch::Exchange,
     ledger::{Attempt, FlightStep, LedgerError, NewValue, SUPERSEDED, Stage},
-    lifecycle::{Commit, Event, Flight, Promoted, Trigger},
+    lifecycle::{Commit, Event, Promoted, Trigger},
     upstream::Unmakable,
 };
 
@@ -342,15 +342,15 @@ impl Shard {
     /// Whoever waited for the flight is told.
     pub(super) fn end_of_flight(&mut self, id: &CredentialId) {
         let Some(watched) = self.watched.get_mut(id) else { return };
-        let again =
-            matches!(watched.life.flight(), Flight::Prepared { .. } | Flight::Sent { .. } | Flight::Received { .. });
-        if !again {
+        if !watched.life.is_in_flight() {
             let message = match &watched.last_verdict {
                 None => "refreshed".to_owned(),
                 Some(verdict) => format!("not refreshed: {}", verdict.failure),
             };
             watched.answer_all(&message);
-            if std::mem::take(&mut watched.look_again) {
+            if watched.leaving {
+                let _ = self.back.send(Message::Forget(id.clone()));
+            } else if std::mem::take(&mut watched.look_again) {
                 self.load(id, LoadReason::Changed);
             }
         }

@@ -5,6 +5,7 @@
 
 mod adopt;
 mod asks;
+mod deadlines;
 mod effects;
 mod endpoint;
 mod fleet;
@@ -16,6 +17,7 @@ mod stores;
 mod watched;
 mod write_back;
 
+pub use deadlines::Deadlines;
 pub use endpoint::{Admission, Endpoints};
 pub use fleet::{Fleet, FleetParts};
 pub use interpret::prove;
@@ -24,8 +26,7 @@ pub use stores::StoreReport;
 pub use watched::Assignment;
 
 use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
+    collections::HashMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -158,7 +159,7 @@ struct Shard {
     number: u16,
     house: Arc<House>,
     watched: HashMap<CredentialId, Watched>,
-    deadlines: BinaryHeap<Reverse<(Timestamp, CredentialId)>>,
+    deadlines: Deadlines,
     /// Those of a life that ended in a panic: they begin anew from the ledger.
     lost: Vec<Assignment>,
     /// Refresh requests of this shard that are out.
@@ -177,7 +178,7 @@ impl Shard {
         asks: mpsc::Receiver<Ask>,
     ) -> Self {
         let (back, inbox) = inbox;
-        let (watched, deadlines) = (HashMap::new(), BinaryHeap::new());
+        let (watched, deadlines) = (HashMap::new(), Deadlines::default());
         Self { number, house, watched, deadlines, lost: Vec::new(), air: TaskTracker::new(), inbox, back, asks }
     }
 
@@ -188,7 +189,7 @@ impl Shard {
             (self.house.alive)(self.number);
             self.wake_due().await;
             let now = self.house.clock.now();
-            let wait = self.deadlines.peek().map_or(LONGEST_SLEEP, |Reverse((at, _))| {
+            let wait = self.deadlines.next().map_or(LONGEST_SLEEP, |at| {
                 // At least a moment: a deadline that changes nothing must not spin.
                 Duration::try_from(at.duration_since(now.wall)).unwrap_or(Duration::from_millis(1)).min(LONGEST_SLEEP)
             });
@@ -269,15 +270,8 @@ impl Shard {
     async fn wake_due(&mut self) {
         loop {
             let now = self.house.clock.now();
-            match self.deadlines.peek() {
-                Some(Reverse((at, _))) if *at <= now.wall => {}
-                _ => return,
-            }
-            let Some(Reverse((at, id))) = self.deadlines.pop() else { return };
+            let Some((at, id)) = self.deadlines.take_due(now.wall) else { return };
             let Some(watched) = self.watched.get_mut(&id) else { continue };
-            if watched.deadline != Some(at) {
-                continue;
-            }
             watched.deadline = None;
             let late = now.wall.duration_since(at).as_secs_f64();
             self.house.metrics.credd_scheduler_lag_seconds.observe(late.max(0.0));
@@ -292,12 +286,8 @@ impl Shard {
         let next = watched.life.next_deadline(now, &watched.assignment.policy);
         // What is due already and did not act waits for something else; look again soon, not at once.
         let next = next.map(|at| if at <= now.wall { now.wall + Duration::from_secs(1) } else { at });
-        if next != watched.deadline {
-            watched.deadline = next;
-            if let Some(at) = next {
-                self.deadlines.push(Reverse((at, id.clone())));
-            }
-        }
+        self.deadlines.set(id, watched.deadline, next);
+        watched.deadline = next;
     }
 
     async fn receive(&mut self, message: Message) {
@@ -343,7 +333,7 @@ impl Shard {
         let Some(watched) = self.watched.get_mut(id) else { return };
         let before = watched.flags;
         change(&mut watched.flags);
-        if watched.flags != before {
+        if watched.flags != before && !watched.leaving {
             self.house.publisher.set(watched.published(now));
         }
     }

@@ -69,8 +69,10 @@ pub(super) struct Watched {
     pub write_back_wanted: Generation,
     /// The home store is to be asked again once the flight that is out has ended.
     pub look_again: bool,
-    /// The heap entry that counts; older ones are stale.
+    /// Where it stands in the queue of deadlines.
     pub deadline: Option<Timestamp>,
+    /// Removed from the settings; it goes when its flight is home.
+    pub leaving: bool,
     pub waiting: Vec<Waiting>,
     /// Told once, when it is known whether the credential can be proven at the start.
     pub first_look: Option<oneshot::Sender<()>>,
@@ -113,6 +115,7 @@ impl Watched {
             write_back_wanted: Generation::default(),
             look_again: false,
             deadline: None,
+            leaving: false,
             waiting: Vec::new(),
             first_look: None,
             last_verdict: None,
