@@ -165,11 +165,12 @@ impl Daemon {
             clock: clock.clone(),
             witness: house_log.witness(),
         };
-        faces.push(tokio::spawn(socket::serve(door, socket_parts, socket::Limits::default(), stop_faces.clone())));
-
         let known = fleet.proven();
         let assignments = resources.assignments(&config)?;
-        fleet.watch(assignments, FIRST_LOOK).await;
+        let looks = fleet.watch(assignments, FIRST_LOOK).await;
+        // Only now: a reader who knocks during a restart waits a moment, and then gets what the ledger knows.
+        faces.push(tokio::spawn(socket::serve(door, socket_parts, socket::Limits::default(), stop_faces.clone())));
+        fleet.looked(looks, FIRST_LOOK).await;
         let refused = startup::judge(&config, &subscriber.list(), &known, clock.now().wall);
         if !refused.is_empty() {
             stop_faces.cancel();

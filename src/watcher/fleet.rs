@@ -61,6 +61,10 @@ pub struct Fleet {
     stop: CancellationToken,
 }
 
+/// First looks that are under way.
+#[derive(Debug)]
+pub struct Looks(Vec<oneshot::Receiver<()>>);
+
 /// Which shard owns a credential: a hash of its name.
 fn shard_of(id: &CredentialId, shards: usize) -> usize {
     let mut hasher = DefaultHasher::new();
@@ -128,8 +132,8 @@ impl Fleet {
     }
 
     /// Watches exactly these from now on: what is new begins, what changed goes on under its new settings, what is
-    /// gone is forgotten. Answers when each new one has had its first look (loaded, and probed or refreshed), or after `patience`.
-    pub async fn watch(&mut self, assignments: Vec<Assignment>, patience: Duration) {
+    /// gone is forgotten. Answers when what the ledger knows of them is published, or after `patience`.
+    pub async fn watch(&mut self, assignments: Vec<Assignment>, patience: Duration) -> Looks {
         let wanted: BTreeMap<CredentialId, Assignment> =
             assignments.into_iter().map(|assignment| (assignment.id.clone(), assignment)).collect();
         let gone: Vec<CredentialId> = self.watched.keys().filter(|id| !wanted.contains_key(*id)).cloned().collect();
@@ -164,9 +168,24 @@ impl Fleet {
         self.follow_stores();
         self.keep_time();
         self.count();
-        let all = futures_util::future::join_all(looks);
+        let published = self.inboxes.iter().map(|inbox| {
+            let (told, published) = oneshot::channel();
+            // A shard takes its messages one after the other: this one comes after those that begin to watch.
+            let _ = inbox.send(Message::Begun(told));
+            published
+        });
+        self.wait(published.collect(), patience).await;
+        Looks(looks)
+    }
+
+    /// Until each that is new has had its first look (loaded, and probed or refreshed), or for so long.
+    pub async fn looked(&self, looks: Looks, patience: Duration) {
+        self.wait(looks.0, patience).await;
+    }
+
+    async fn wait(&self, all: Vec<oneshot::Receiver<()>>, patience: Duration) {
         tokio::select! {
-            _ = all => {}
+            _ = futures_util::future::join_all(all) => {}
             () = self.house.clock.sleep(patience) => {}
         }
     }

@@ -16,7 +16,7 @@ mod watched;
 mod write_back;
 
 pub use endpoint::{Admission, Endpoints};
-pub use fleet::{Fleet, FleetParts};
+pub use fleet::{Fleet, FleetParts, Looks};
 pub use interpret::prove;
 pub use metronome::{Metronome, check_cron};
 pub use stores::StoreReport;
@@ -91,6 +91,8 @@ impl House {
 enum Message {
     /// Watch this credential, from what the ledger knows of it.
     Watch { assignment: Box<Assignment>, record: Option<Box<Record>>, first_look: Option<oneshot::Sender<()>> },
+    /// All that was to be watched before this is published.
+    Begun(oneshot::Sender<()>),
     /// Its settings changed.
     Change(Box<Assignment>),
     /// Its settings are gone.
@@ -244,6 +246,7 @@ impl Shard {
     async fn receive(&mut self, message: Message) {
         match message {
             Message::Watch { assignment, record, first_look } => self.watch(*assignment, record, first_look).await,
+            Message::Begun(told) => drop(told.send(())),
             Message::Change(assignment) => self.change(*assignment).await,
             Message::Forget(id) => self.forget(&id).await,
             Message::StoreChanged(id) => self.load(&id, LoadReason::Changed),

@@ -167,6 +167,11 @@ impl Books {
         entries.iter().filter(|logged| told(&logged.entry.detail)).count() as u64
     }
 
+    /// Replies that belong to no grant any more, and are kept.
+    pub async fn orphans(&self) -> usize {
+        self.ledger.rotation().orphans().await.unwrap().len()
+    }
+
     pub async fn close(self) {
         self.ledger.close().await;
     }

@@ -1,6 +1,7 @@
 //! Whole journeys on real components: a certified OIDC provider that rotates strictly, home stores in Vault, in AWS and in
 //! the ledger, restarts, outages, other people's changes, and readers that never stop.
 
+mod adoption;
 mod changes;
 mod ledgers;
 mod outage;

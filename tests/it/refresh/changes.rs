@@ -2,7 +2,7 @@
 //! values.
 
 use super::*;
-use crate::board;
+use crate::{board, journey::fraction};
 
 /// Changes of a key, as a watcher sees them.
 async fn watched(house: &House, name: &str, changes: usize, mut change: impl AsyncFnMut(&str)) -> Vec<Duration> {
@@ -19,6 +19,8 @@ async fn watched(house: &House, name: &str, changes: usize, mut change: impl Asy
     let mut times = Vec::new();
     for number in 1..=changes {
         let key = format!("key-number-{number}");
+        // Somewhere between two looks.
+        SystemClock.sleep(Duration::from_secs(1).mul_f64(fraction())).await;
         let began = SystemClock.now().boot;
         change(&key).await;
         times.push(token(&key).await - began);
