@@ -101,3 +101,23 @@ async fn p1_a_changed_client_brings_no_spent_token_back() {
     assert!(sandbox.admin().is_live(&Secret::new(last["refresh_token"].as_str().unwrap())));
     assert_eq!(sandbox.admin().counters().total.reuse_seen, 0);
 }
+
+/// RR-2: a success that nobody can read may hold the only token of its grant.
+#[tokio::test(flavor = "multi_thread")]
+async fn rr2_a_reply_that_cannot_be_read_is_kept() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let settings = credential(&sandbox, "embedded");
+    let house = House::new(&settings, &[("acme", "[rotation]\nprofile = \"until_first_use\"\n".to_owned())]);
+    let seed = sandbox.admin().grant(NewGrant { profile: Profile::UntilFirstUse, ..grant(3600) });
+    house.import(&BTreeMap::from([("bot".to_owned(), serde_json::from_str(seed.document().expose()).unwrap())]));
+    let daemon = house.start().await;
+    sandbox.admin().fault(Fault { kind: FaultKind::Malformed, at: Place::Token, grant: None, calls: Some(1) });
+    house.operate("bot", "refresh").await;
+    until("the old token is presented again", || async { house.generations().await["bot"] == 2 }).await;
+    daemon.stop().await;
+    let books = Books::open(house.ledger().await).await;
+    assert_eq!(books.orphans().await, 1);
+    let held = books.records[0].material.as_ref().unwrap().refresh_token.as_ref().unwrap();
+    assert!(sandbox.admin().is_live(held));
+    books.close().await;
+}
