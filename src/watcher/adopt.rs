@@ -140,7 +140,8 @@ impl Shard {
         let (store, at) = (watched.assignment.store.clone(), watched.assignment.at.clone());
         let (back, id) = (self.back.clone(), id.clone());
         let turn = self.house.stores.turn(&id);
-        self.house.flights.spawn(async move {
+        // Not one of the flights: a stop does not wait for a store that hangs.
+        tokio::spawn(async move {
             let _turn = turn.lock_owned().await;
             let result = store.load(&at).await.map(Box::new);
             let _ = back.send(Message::Loaded { id, why, result });

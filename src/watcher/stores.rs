@@ -155,7 +155,10 @@ impl Stores {
                 () = stop.cancelled() => return,
                 () = &mut run, if running => running = false,
                 Some(at) = told.recv() => self.tell(&name, &at),
-                () = nap, if interval.is_some() => self.poll(&name, &store, &clock, &metrics).await,
+                () = nap, if interval.is_some() => tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = self.poll(&name, &store, &clock, &metrics) => {}
+                },
             }
         }
     }
