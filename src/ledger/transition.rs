@@ -190,12 +190,7 @@ async fn write_flight(tx: &mut Tx<'_>, step: &Transition, flight: &FlightStep) -
                 "UPDATE flight SET outcome = $2, closed_at = $3, capture = NULL \
                  WHERE attempt = $1 AND closed_at IS NULL"
             };
-            tx.conn
-                .execute(
-                    sql,
-                    values![attempt.to_string(), *outcome, tx.now.as_microsecond()],
-                )
-                .await?
+            tx.conn.execute(sql, values![attempt.to_string(), *outcome, tx.now.as_microsecond()]).await?
         }
     };
     if touched == 1 { Ok(()) } else { Err(Failed::Raced) }

@@ -1,12 +1,13 @@
 //! How material comes to a credential: from the ledger at the start, from its home store whenever it changed there.
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::{
-    Assignment, LoadReason, Message, Shard,
+    Assignment, FromStore, LoadReason, Message, Shard,
     effects::{Kept, Note},
     watched::Watched,
 };
@@ -27,12 +28,27 @@ impl Shard {
     ) {
         let now = self.house.clock.now();
         let id = assignment.id.clone();
+        if self.watched.contains_key(&id) {
+            // It was on its way out, and its flight is still in the air: it stays.
+            return Box::pin(self.change(assignment)).await;
+        }
+        // One that was removed not long ago comes back to the value that it had.
+        let record = match record {
+            Some(record) => Some(record),
+            None => self.house.ledger.rotation().load(&id).await.unwrap_or_else(|error| {
+                tracing::error!(credential = %id, %error, "what the ledger knows of this credential could not be read");
+                None
+            }).map(Box::new),
+        };
         self.house.join(&assignment.endpoint(), now.wall);
         let mut watched = Watched::new(assignment);
         watched.first_look = first_look;
         let mut open = None;
         if let Some(record) = record {
             watched.life = revived(&record, &self.house.boot_id);
+            if let Some(material) = &record.material {
+                self.house.learn(material);
+            }
             watched.material = record.material.map(Arc::new);
             watched.store_version = record.store_version;
             watched.store_fingerprint = record.store_fingerprint;
@@ -106,6 +122,7 @@ impl Shard {
             self.watch(assignment, None, None).await;
             return;
         };
+        watched.leaving = false;
         let moved = watched.assignment.store_name != assignment.store_name || watched.assignment.at != assignment.at;
         let (old, new) = (watched.assignment.endpoint(), assignment.endpoint());
         watched.assignment = assignment;
@@ -125,10 +142,18 @@ impl Shard {
     }
 
     /// Its settings are gone. The ledger keeps a tombstone; readers hear that it was removed.
+    /// A flight that is out is brought home first, because its reply may hold a token that exists only once (FM-72).
     pub(super) async fn forget(&mut self, id: &CredentialId) {
-        let Some(watched) = self.watched.remove(id) else { return };
-        self.house.leave(&watched.assignment.endpoint());
         self.house.publisher.remove(id);
+        if let Some(watched) = self.watched.get_mut(id)
+            && watched.life.is_in_flight()
+        {
+            watched.leaving = true;
+            return;
+        }
+        let Some(watched) = self.watched.remove(id) else { return };
+        self.deadlines.set(id, watched.deadline, None);
+        self.house.leave(&watched.assignment.endpoint());
         if let Err(error) = self.house.ledger.rotation().remove(id).await {
             tracing::error!(credential = %id, %error, "the ledger did not take the removal of a credential");
         }
@@ -143,15 +168,41 @@ impl Shard {
         // Not one of the flights: a stop does not wait for a store that hangs.
         tokio::spawn(async move {
             let _turn = turn.lock_owned().await;
-            let result = store.load(&at).await.map(Box::new);
+            let reading = async {
+                let loaded = store.load(&at).await?;
+                Ok(Box::new(FromStore { loaded, read_only: store.read_only(&at).await }))
+            };
+            let result = AssertUnwindSafe(reading).catch_unwind().await;
+            let panicked = |_| {
+                Err(StoreError::Unreachable {
+                    path: at.0.clone(),
+                    reason: "credd panicked while it read it; this is a bug".into(),
+                })
+            };
+            let result = result.unwrap_or_else(panicked);
             let _ = back.send(Message::Loaded { id, why, result });
         });
     }
 
     /// The home store answered.
-    pub(super) async fn loaded(&mut self, id: &CredentialId, why: LoadReason, result: Result<Box<Loaded>, StoreError>) {
+    pub(super) async fn loaded(
+        &mut self,
+        id: &CredentialId,
+        why: LoadReason,
+        result: Result<Box<FromStore>, StoreError>,
+    ) {
         let Some(watched) = self.watched.get_mut(id) else { return };
         let store_name = watched.assignment.store_name.clone();
+        let (store, now) = (watched.assignment.store.clone(), self.house.clock.now().wall);
+        // What else may go wrong is this one secret's trouble, not the store's.
+        let answered = match &result {
+            Ok(_) => Some(None),
+            Err(error @ StoreError::Unreachable { .. }) => Some(Some(error.to_string())),
+            Err(_) => None,
+        };
+        if let Some(trouble) = answered {
+            self.house.stores.report(&store_name, &store, now, trouble, &self.house.metrics);
+        }
         let loaded = match result {
             Ok(loaded) => loaded,
             Err(error) => {
@@ -172,14 +223,16 @@ impl Shard {
                 return;
             }
         };
-        self.house.stores.seen(&store_name, id, &loaded.version);
+        self.house.stores.seen(&store_name, id, &loaded.loaded.version);
+        let FromStore { loaded, read_only } = *loaded;
         if let Some(watched) = self.watched.get_mut(id) {
             watched.store_error = None;
+            watched.read_only = read_only;
         }
         self.house.stores.is_stale(id, false);
         self.flag(id, |flags| flags.store_stale = false);
         if self.is_news(id, &loaded) {
-            self.adopt(id, *loaded, why).await;
+            self.adopt(id, loaded, why).await;
         } else {
             self.store_holds(id, &loaded).await;
             if why == LoadReason::Sibling {

@@ -1,25 +1,24 @@
 //! Prepare, send, capture, promote (FAULTS §4.2): the request runs in a task of its own and reports to its shard.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use jiff::SignedDuration;
 use uuid::Uuid;
 
-use super::{Admission, Assignment, House, LoadReason, Message, Shard, effects::Note, interpret};
+use super::{Admission, House, LoadReason, Message, Shard, effects::Note, interpret};
 use crate::{
     clock::Now,
-    credential::{CredentialId, Failure, Fingerprint, Generation, Material, Reply, Verdict},
+    credential::{CredentialId, Failure, Fingerprint, Generation, Material, Reply, Rotation, Verdict},
     failpoint,
     fetch::Exchange,
     ledger::{Attempt, FlightStep, LedgerError, NewValue, SUPERSEDED, Stage, UNREADABLE},
-    lifecycle::{Commit, Event, Flight, Promoted, Trigger},
+    lifecycle::{Commit, Event, Promoted, Trigger},
     upstream::Unmakable,
 };
 
 /// After the sending, the call is certainly dead: 30 s of budget and 30 s for the server (FAULTS §8).
 const DEAD_AFTER: SignedDuration = SignedDuration::from_secs(60);
-/// A home store says within this time whether it can be written.
-const CAPABILITY: Duration = Duration::from_secs(1);
 /// No await inside a flight is longer (RF-11).
 const WATCHDOG: Duration = Duration::from_secs(40);
 /// The previous value is kept, sealed, this long (FAULTS §4.2 step 12).
@@ -34,15 +33,6 @@ pub(super) struct Landing {
     pub target: Generation,
     /// Of the grant that it presented.
     pub presented: Fingerprint,
-    pub trigger: Trigger,
-    pub sent_at: Now,
-    pub landed_at: Now,
-    pub result: Result<Exchange, Unmakable>,
-}
-
-/// How a probe ended, as its task reports it.
-pub(super) struct Look {
-    pub generation: Generation,
     pub trigger: Trigger,
     pub sent_at: Now,
     pub landed_at: Now,
@@ -70,9 +60,8 @@ impl Shard {
             self.abort(id, verdict, trigger, None).await;
             return;
         };
-        let read_only = watched.assignment.kind.spends_grant()
-            && watched.assignment.provider.rotation != crate::credential::Rotation::None;
-        if read_only && let Some(reason) = read_only_home(&self.house, &watched.assignment).await {
+        let rotates = watched.assignment.kind.spends_grant() && watched.assignment.provider.rotation != Rotation::None;
+        if rotates && let Some(reason) = watched.read_only.clone() {
             // A rotated refresh token that cannot go home would live in the ledger alone (FM-20).
             let verdict = Verdict { evidence: reason, ..Verdict::of(Failure::ClientMisconfigured, "writeback_denied") };
             self.abort(id, verdict, trigger, None).await;
@@ -117,11 +106,11 @@ impl Shard {
         failpoint::reach("CP-05");
         self.house.metrics.credd_refresh_attempts_total.with_label_values(&[id.as_str()]).inc();
         let (house, back, id) = (self.house.clone(), self.back.clone(), id.clone());
-        self.house.flights.spawn(async move {
+        let flight = async move {
             let sent_at = house.clock.now();
             let call = house.upstream.refresh(&subject, sent_at.wall);
             let result = tokio::select! {
-                result = call => result,
+                result = AssertUnwindSafe(call).catch_unwind() => result.unwrap_or_else(|_| Ok(panicked())),
                 () = house.clock.sleep(WATCHDOG) => Ok(Exchange::Ambiguous(crate::fetch::Trouble {
                     reason: "timeout",
                     detail: "no answer within the budget of a flight".into(),
@@ -136,7 +125,8 @@ impl Shard {
             let landing = Box::new(Landing { attempt, target, presented, trigger, sent_at, landed_at, result });
             // The shard outlives its flights: the fleet drains them first.
             let _ = back.send(Message::Flown { id, landing });
-        });
+        };
+        self.house.flights.spawn(self.air.track_future(flight));
     }
 
     /// Nothing was sent, for a reason of ours.
@@ -224,7 +214,7 @@ impl Shard {
         let Some(watched) = self.watched.get(id) else { return };
         let old = watched.material.clone().unwrap_or_default();
         let generation = watched.life.generation.next();
-        let mut material = renewed(&old, &tokens, sent_at, generation, attempt);
+        let mut material = interpret::renewed(&old, &tokens, sent_at, generation, attempt);
         let mut tokens = tokens;
         if !tokens.is_bearer() {
             // RF-35: the new grant is kept, the token is not handed to readers who would send it as a bearer token.
@@ -278,6 +268,8 @@ impl Shard {
                     if now.boot.saturating_sub(began.boot) >= UNSAVED_AFTER {
                         self.publish_unsaved(id, &material, &event);
                     }
+                    // It waits for the ledger, and is not stuck.
+                    (self.house.alive)(self.number);
                     self.house.clock.sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(5));
                 }
@@ -352,83 +344,25 @@ impl Shard {
     /// Whoever waited for the flight is told.
     pub(super) fn end_of_flight(&mut self, id: &CredentialId) {
         let Some(watched) = self.watched.get_mut(id) else { return };
-        let again =
-            matches!(watched.life.flight(), Flight::Prepared { .. } | Flight::Sent { .. } | Flight::Received { .. });
-        if !again {
+        if !watched.life.is_in_flight() {
             let message = match &watched.last_verdict {
                 None => "refreshed".to_owned(),
                 Some(verdict) => format!("not refreshed: {}", verdict.failure),
             };
             watched.answer_all(&message);
-            if std::mem::take(&mut watched.look_again) {
+            if watched.leaving {
+                let _ = self.back.send(Message::Forget(id.clone()));
+            } else if std::mem::take(&mut watched.look_again) {
                 self.load(id, LoadReason::Changed);
             }
         }
         self.publish(id);
     }
-
-    pub(super) fn count_failure(&self, id: &CredentialId, verdict: &Verdict, operation: &str) {
-        let metrics = &self.house.metrics;
-        let Some(watched) = self.watched.get(id) else { return };
-        let provider = &watched.assignment.provider.name;
-        metrics.credd_upstream_failures_total.with_label_values(&[provider.as_str(), verdict.failure.as_str()]).inc();
-        let by_credential = if operation == "probe" {
-            &metrics.credd_probe_failures_total
-        } else {
-            &metrics.credd_refresh_failures_total
-        };
-        by_credential.with_label_values(&[id.as_str(), verdict.failure.as_str()]).inc();
-        if verdict.failure == Failure::Unclassified {
-            metrics.credd_upstream_unclassified_total.with_label_values(&[provider.as_str(), "other"]).inc();
-        }
-    }
-
-    /// Sends a probe in a task of its own.
-    pub(super) fn send_probe(&mut self, id: &CredentialId, trigger: Trigger) {
-        let Some(watched) = self.watched.get(id) else { return };
-        let Some(subject) = watched.subject() else { return };
-        let (house, back, id) = (self.house.clone(), self.back.clone(), id.clone());
-        let generation = watched.life.generation;
-        // Not one of the flights: it spends nothing, and a stop does not wait for it.
-        tokio::spawn(async move {
-            let sent_at = house.clock.now();
-            let result = house.upstream.probe(&subject).await;
-            let landed_at = house.clock.now();
-            let look = Box::new(Look { generation, trigger, sent_at, landed_at, result });
-            let _ = back.send(Message::Probed { id, look });
-        });
-    }
-
-    /// A probe came back.
-    pub(super) async fn probed(&mut self, id: &CredentialId, look: Look) {
-        let Some(watched) = self.watched.get_mut(id) else { return };
-        let provider = watched.assignment.provider.clone();
-        let duration = Duration::try_from(look.landed_at.wall.duration_since(look.sent_at.wall)).unwrap_or_default();
-        let metrics = &self.house.metrics;
-        metrics
-            .credd_upstream_request_duration_seconds
-            .with_label_values(&[&provider.name, "probe"])
-            .observe(duration.as_secs_f64());
-        metrics.credd_probes_total.with_label_values(&[id.as_str()]).inc();
-        let (outcome, verdict) = interpret::probe(&provider, watched.assignment.kind, &look);
-        watched.last_verdict.clone_from(&verdict);
-        if let Some(verdict) = &verdict {
-            self.count_failure(id, verdict, "probe");
-        }
-        let note = Note { verdict, duration: Some(duration), ..Note::of("probed", look.trigger) };
-        self.happen(id, Event::Probed { generation: look.generation, outcome }, note).await;
-        self.end_of_flight(id);
-    }
 }
 
-/// Why the home store can never take a rotated secret, if so. One that hangs must not hold up its shard: then it is not
-/// known, and the ledger keeps what cannot be carried yet.
-async fn read_only_home(house: &House, assignment: &Assignment) -> Option<String> {
-    tokio::select! {
-        biased;
-        reason = assignment.store.read_only(&assignment.at) => reason,
-        () = house.clock.sleep(CAPABILITY) => None,
-    }
+/// A bug ended the call: whatever it had sent may have been taken (FM-69).
+pub(super) fn panicked() -> Exchange {
+    Exchange::Ambiguous(crate::fetch::Trouble { reason: "panic", detail: "credd panicked during the call".into() })
 }
 
 /// Step 8: the reply is durable before anybody reads it. Never given up; after all, it exists only once.
@@ -450,29 +384,6 @@ async fn capture(house: &House, id: &CredentialId, attempt: Uuid, reply: &Reply)
         }
         house.clock.sleep(pause).await;
         pause *= 2;
-    }
-}
-
-/// The old material with what the reply brought. What it does not bring stays (RF-30, RF-31).
-fn renewed(
-    old: &Material,
-    tokens: &crate::catalogue::Tokens,
-    sent_at: Now,
-    generation: Generation,
-    attempt: Uuid,
-) -> Material {
-    let end = |life: Option<Duration>| life.and_then(|life| sent_at.wall.checked_add(life).ok());
-    Material {
-        access_token: Some(tokens.access_token.clone()),
-        refresh_token: tokens.refresh_token.clone().or_else(|| old.refresh_token.clone()),
-        token_type: tokens.token_type.clone().or_else(|| old.token_type.clone()),
-        expires_at: end(tokens.lifetime),
-        refresh_expires_at: end(tokens.refresh_lifetime).or(old.refresh_expires_at),
-        scope: tokens.scope.clone().or_else(|| old.scope.clone()),
-        grant_id: old.grant_id.clone().or_else(|| Some(attempt.to_string())),
-        generation: Some(generation),
-        attempt_id: Some(attempt.to_string()),
-        ..old.clone()
     }
 }
 

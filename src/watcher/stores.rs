@@ -32,6 +32,8 @@ pub struct StoreReport {
     pub kind: &'static str,
     /// Whether it answered last time; `None` before the first time.
     pub up: Option<bool>,
+    /// Since when it has not answered, while it does not.
+    pub down_since: Option<Timestamp>,
     /// When it last answered completely.
     pub last_sync_at: Option<Timestamp>,
     /// What it last said when it did not.
@@ -127,6 +129,15 @@ impl Stores {
         let mut reports: Vec<_> = self.0.reports.lock().expect(NEVER_POISONED).values().cloned().collect();
         reports.sort_by(|a, b| a.name.cmp(&b.name));
         reports
+    }
+
+    /// Nobody lives there any more.
+    pub fn forget(&self, name: &str, metrics: &Metrics) {
+        if let Some(report) = self.0.reports.lock().expect(NEVER_POISONED).remove(name) {
+            let _ = metrics.credd_store_up.remove_label_values(&[name, report.kind]);
+        }
+        let _ = metrics.credd_store_last_sync_timestamp_seconds.remove_label_values(&[name]);
+        let _ = metrics.credd_store_auth_expiration_timestamp_seconds.remove_label_values(&[name]);
     }
 
     fn of_store(&self, name: &str) -> Vec<(CredentialId, Home)> {
@@ -238,8 +249,18 @@ impl Stores {
                 }
             }
         }
+        let down_since = match before.and_then(|before| before.down_since) {
+            _ if up => None,
+            None => Some(now),
+            since => since,
+        };
         let last_sync_at = if up { Some(now) } else { before.and_then(|before| before.last_sync_at) };
-        let report = StoreReport { name: name.to_owned(), kind: store.kind(), up: Some(up), last_sync_at, error };
-        reports.insert(name.to_owned(), report);
+        if let Some(end) = store.auth_expires_at() {
+            let gauge = &metrics.credd_store_auth_expiration_timestamp_seconds;
+            gauge.with_label_values(&[name]).set(end.as_millisecond() as f64 / 1e3);
+        }
+        let (name, kind) = (name.to_owned(), store.kind());
+        let report = StoreReport { name: name.clone(), kind, up: Some(up), down_since, last_sync_at, error };
+        reports.insert(name, report);
     }
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{House, Message};
 use crate::{
     failpoint,
-    ledger::{LedgerError, WriteBack},
+    ledger::{Fact, FactChange, LedgerError, WRITEBACK_FAILING, WriteBack},
     store::{StoreError, Version},
 };
 
@@ -59,9 +59,7 @@ async fn round(house: &House, stop: &CancellationToken) -> Result<(), LedgerErro
     let silent = Mutex::new(HashSet::new());
     let due = stream::iter(house.ledger.outbox().due_write_backs(now).await?);
     let mut carried = due
-        .map(|due| async {
-            if stop.is_cancelled() { Ok(()) } else { carry_one(house, due, now, &silent).await }
-        })
+        .map(|due| async { if stop.is_cancelled() { Ok(()) } else { carry_one(house, due, now, &silent).await } })
         .buffer_unordered(AT_ONCE);
     while let Some(done) = carried.next().await {
         done?;
@@ -116,6 +114,9 @@ async fn carry_one(
                 tracing::warn!(credential = %due.credential, store = home.store_name, %error, "not written back yet; the ledger holds it");
             }
             house.ledger.outbox().write_back_later(&due.credential, now + wait, error.reason()).await?;
+            if !matches!(error, StoreError::Conflict { .. }) {
+                house.ledger.incidents().facts(vec![failing(&due, &home.store_name, &error)]).await?;
+            }
             let _ = home.inbox.send(Message::WriteBackWaits { id: due.credential });
         }
     }
@@ -125,4 +126,21 @@ async fn carry_one(
 /// Before the next try, 5 s to 5 min; a store that is seen to answer again ends it early.
 fn pause(tries: i64, house: &House) -> Duration {
     Duration::from_secs(5 << tries.clamp(0, 6)).mul_f64(0.5 + 0.5 * (house.dice)())
+}
+
+/// What on-call is told, if this lasts: it counts from the day of the value that waits.
+fn failing(due: &WriteBack, store: &str, error: &StoreError) -> Fact {
+    let name = &due.credential;
+    let change = FactChange::Raise {
+        severity: "warning".into(),
+        summary: format!("{name}: its rotated secret cannot be written back to {store}"),
+        body: format!(
+            "Credential: {name}\nHome store: {store}\nEvidence: {error}\nTried: written {} times; the ledger holds the \
+             value, and readers have it. A host that loses its ledger now loses the grant.\nTo mend it: make {store} \
+             writable for credd again; credd check names the reason\n",
+            due.tries + 1
+        ),
+    };
+    let (kind, credential) = (WRITEBACK_FAILING.to_owned(), name.to_string());
+    Fact { kind, credential, group: format!("store {store}"), change, at: due.since }
 }

@@ -102,7 +102,8 @@ impl House {
     /// The daemon in this process.
     pub async fn start(&self) -> Daemon {
         let names: Vec<String> = Catalogue::embedded().unwrap().names().map(str::to_owned).collect();
-        let loaded = config::load(Some(&self.path("credd.toml")), &names).unwrap_or_else(|problems| panic!("{problems}"));
+        let loaded =
+            config::load(Some(&self.path("credd.toml")), &names).unwrap_or_else(|problems| panic!("{problems}"));
         let environment = Environment {
             clock: Arc::new(SystemClock),
             redactor: Redactor::default(),
@@ -265,7 +266,12 @@ impl Readers {
         }
         let failed = self.failed.lock().unwrap();
         let reads = self.reads.load(Ordering::SeqCst);
-        assert!(failed.is_empty(), "{} of {reads} reads failed:\n{}", failed.len(), failed[..failed.len().min(20)].join("\n"));
+        assert!(
+            failed.is_empty(),
+            "{} of {reads} reads failed:\n{}",
+            failed.len(),
+            failed[..failed.len().min(20)].join("\n")
+        );
         reads
     }
 }

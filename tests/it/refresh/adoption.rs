@@ -85,7 +85,9 @@ async fn p1_a_changed_client_brings_no_spent_token_back() {
         assert_eq!(house.operate("bot", "refresh").await.0, 200);
     }
     let spent = read_in_aws(&aws, "bot").await["refresh_token"].clone();
-    sandbox.admin().client(sandbox::Client { secret: Some(Secret::new("another-secret")), ..sandbox::Client::default() });
+    sandbox
+        .admin()
+        .client(sandbox::Client { secret: Some(Secret::new("another-secret")), ..sandbox::Client::default() });
     let document = json!({ "client_id": "sandbox", "client_secret": "another-secret", "refresh_token": spent });
     aws.put_secret_value().secret_id("bot").secret_string(document.to_string()).send().await.unwrap();
     until("the new client is taken over", || async { house.generations().await["bot"] == 5 }).await;
