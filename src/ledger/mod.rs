@@ -123,6 +123,9 @@ pub struct Transition {
 
 /// The outcome of a flight whose grant was replaced while it was out. Its reply is kept.
 pub const SUPERSEDED: &str = "superseded";
+/// The outcome of a flight that was answered with a success nobody can read. Its reply is kept: it may hold the only
+/// token of its grant, and a newer program may read it.
+pub const UNREADABLE: &str = "unreadable";
 
 /// What becomes of a flight in a transition.
 #[derive(Clone, Debug)]
@@ -136,7 +139,7 @@ pub enum FlightStep {
         /// When the call is certainly dead.
         deadline: Timestamp,
     },
-    /// The flight is over (`promoted`, `refused`, `not_sent`, `aborted`, `lost`, [`SUPERSEDED`]).
+    /// The flight is over (`promoted`, `refused`, `not_sent`, `aborted`, `lost`, [`SUPERSEDED`], [`UNREADABLE`]).
     Close {
         /// Which.
         attempt: Uuid,

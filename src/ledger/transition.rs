@@ -4,13 +4,16 @@ use aws_lc_rs::digest;
 use uuid::Uuid;
 
 use super::{
-    Entry, FlightStep, LedgerError, NewValue, SUPERSEDED, Transition,
+    Entry, FlightStep, LedgerError, NewValue, SUPERSEDED, Transition, UNREADABLE,
     connection::values,
     incidents,
     rotation::value_aad,
     writer::{Failed, Tx},
 };
 use crate::credential::{CredentialId, Generation};
+
+/// Replies of closed flights that are kept for one credential.
+const MOST_KEPT: i64 = 8;
 
 /// Writes the step, or refuses it before it wrote anything.
 ///
@@ -40,6 +43,10 @@ pub(super) async fn apply(tx: &mut Tx<'_>, step: &Transition) -> Result<(), Fail
         .await?;
     if let Some(value) = &step.value {
         write_value(tx, &step.id, value).await?;
+    }
+    if from_store.is_some() {
+        // What lies there is what we took over: an older value of ours that waited is not to overwrite it.
+        tx.conn.execute("DELETE FROM write_back WHERE credential = $1", values![id]).await?;
     }
     if let Some(flight) = &step.flight {
         write_flight(tx, step, flight).await?;
@@ -169,19 +176,21 @@ async fn write_flight(tx: &mut Tx<'_>, step: &Transition, flight: &FlightStep) -
                 .await?
         }
         FlightStep::Close { attempt, outcome } => {
-            // What was captured has been read, and its value stands in `material` now; or nobody took it, and it is kept.
-            let sql = if *outcome == SUPERSEDED {
+            // What was captured has been read, and its value stands in `material` now; or nobody could take it, and it
+            // is kept: the first few, because the first that was lost is the one that counts.
+            let kept: i64 = if matches!(*outcome, SUPERSEDED | UNREADABLE) {
+                let sql = "SELECT COUNT(*) FROM flight WHERE credential = $1 AND closed_at IS NOT NULL AND capture IS NOT NULL";
+                tx.conn.row(sql, values![step.id.as_str()]).await?.map_or(Ok(0), |row| row.get(0))?
+            } else {
+                MOST_KEPT
+            };
+            let sql = if kept < MOST_KEPT {
                 "UPDATE flight SET outcome = $2, closed_at = $3 WHERE attempt = $1 AND closed_at IS NULL"
             } else {
                 "UPDATE flight SET outcome = $2, closed_at = $3, capture = NULL \
                  WHERE attempt = $1 AND closed_at IS NULL"
             };
-            tx.conn
-                .execute(
-                    sql,
-                    values![attempt.to_string(), *outcome, tx.now.as_microsecond()],
-                )
-                .await?
+            tx.conn.execute(sql, values![attempt.to_string(), *outcome, tx.now.as_microsecond()]).await?
         }
     };
     if touched == 1 { Ok(()) } else { Err(Failed::Raced) }

@@ -12,8 +12,8 @@ use super::{
     watched::Watched,
 };
 use crate::{
-    credential::{CredentialId, ExpirySource, Material},
-    ledger::{Attempt, FlightStep, NewValue, Record, Stage},
+    credential::{CredentialId, ExpirySource, Generation, Material},
+    ledger::{Attempt, FlightStep, NewValue, Record, SUPERSEDED, Stage},
     lifecycle::{self, Event, Found, Trigger},
     store::{Loaded, StoreError},
 };
@@ -79,7 +79,13 @@ impl Shard {
             detail: Some(detail.to_owned()),
             ..Note::of("recovered", Trigger::Recovery)
         };
+        let replaced = self.is_replaced(id, attempt.target, &attempt.presents);
         let stepped = match attempt.stage {
+            Stage::Sent { .. } if replaced => {
+                // Whatever became of it, it was not this grant that was presented.
+                let note = note(close(SUPERSEDED), "its grant was replaced in the home store meanwhile");
+                self.step(id, Event::Found(Found::Prepared), note).await
+            }
             Stage::Prepared => {
                 self.step(id, Event::Found(Found::Prepared), note(close("aborted"), "nothing was sent")).await
             }
@@ -163,7 +169,8 @@ impl Shard {
         let (store, at) = (watched.assignment.store.clone(), watched.assignment.at.clone());
         let (back, id) = (self.back.clone(), id.clone());
         let turn = self.house.stores.turn(&id);
-        self.house.flights.spawn(async move {
+        // Not one of the flights: a stop does not wait for a store that hangs.
+        tokio::spawn(async move {
             let _turn = turn.lock_owned().await;
             let reading = async {
                 let loaded = store.load(&at).await?;
@@ -335,9 +342,8 @@ impl Shard {
                     watched.store_version = Some(loaded.version.0);
                     watched.store_fingerprint = fingerprint;
                     watched.last_verdict = None;
-                    if overtaken {
-                        watched.write_back_wanted = generation;
-                    }
+                    watched.write_back_wanted = if overtaken { generation } else { Generation::default() };
+                    watched.flags.writeback_pending = overtaken;
                 }
                 let cause = if why == LoadReason::Start { "load" } else { "store_change" };
                 self.house.metrics.credd_rotations_total.with_label_values(&[id.as_str(), cause]).inc();

@@ -12,7 +12,7 @@ use crate::{
     credential::{CredentialId, Failure, Fingerprint, Generation, Material, Reply, Rotation, Verdict},
     failpoint,
     fetch::Exchange,
-    ledger::{Attempt, FlightStep, LedgerError, NewValue, SUPERSEDED, Stage},
+    ledger::{Attempt, FlightStep, LedgerError, NewValue, SUPERSEDED, Stage, UNREADABLE},
     lifecycle::{Commit, Event, Promoted, Trigger},
     upstream::Unmakable,
 };
@@ -159,10 +159,11 @@ impl Shard {
         let outcome = interpret::refresh(&provider, watched.assignment.kind, &landing, watched.life.last_life);
         let endpoint = watched.assignment.endpoint();
         let (attempt, trigger) = (landing.attempt, landing.trigger);
+        let replied = matches!(&landing.result, Ok(Exchange::Replied(reply)) if reply.is_success());
         match outcome {
             interpret::Refreshed::Tokens(tokens) => {
                 self.house.note_answer(&endpoint, landing.landed_at.wall, true);
-                if self.is_superseded(id, &landing) {
+                if self.is_replaced(id, landing.target, &landing.presented) {
                     self.superseded(id, attempt, trigger).await;
                     return;
                 }
@@ -179,6 +180,7 @@ impl Shard {
                     watched.last_verdict = Some(verdict.clone());
                 }
                 let outcome = match commit {
+                    Commit::Ambiguous if replied => UNREADABLE,
                     Commit::Ambiguous => "lost",
                     Commit::NotSent => "not_sent",
                     Commit::NotCommitted | Commit::Doubtful => "refused",
@@ -292,13 +294,13 @@ impl Shard {
         self.end_of_flight(id);
     }
 
-    /// Whether the home store brought another grant while this one was out: the operator's wins (FAULTS §4.4).
-    fn is_superseded(&self, id: &CredentialId, landing: &Landing) -> bool {
+    /// Whether the home store brought another grant while that flight was out: the operator's wins (FAULTS §4.4).
+    pub(super) fn is_replaced(&self, id: &CredentialId, target: Generation, presented: &Fingerprint) -> bool {
         let Some(watched) = self.watched.get(id) else { return false };
         let root = watched.material.as_ref().and_then(|material| material.root());
         watched.assignment.kind.spends_grant()
-            && watched.life.generation.next() != landing.target
-            && root.map(|root| self.house.ledger.sealer().fingerprint(root)).as_ref() != Some(&landing.presented)
+            && watched.life.generation.next() != target
+            && root.map(|root| self.house.ledger.sealer().fingerprint(root)).as_ref() != Some(presented)
     }
 
     /// The reply stays captured and sealed in the ledger: it may hold the only living token of the grant that was replaced.

@@ -29,7 +29,8 @@ impl Shard {
         let Some(subject) = watched.subject() else { return };
         let (house, back, id) = (self.house.clone(), self.back.clone(), id.clone());
         let generation = watched.life.generation;
-        self.house.flights.spawn(async move {
+        // Not one of the flights: it spends nothing, and a stop does not wait for it.
+        tokio::spawn(async move {
             let sent_at = house.clock.now();
             let result = AssertUnwindSafe(house.upstream.probe(&subject)).catch_unwind().await;
             let result = result.unwrap_or_else(|_| Ok(panicked()));

@@ -160,12 +160,16 @@ impl Stores {
         let mut running = true;
         loop {
             let interval = store.poll_interval();
-            let nap = clock.sleep(interval.unwrap_or(Duration::from_secs(24 * 3600)));
+            // A tenth is left for the look itself, so that a change arrives within the interval.
+            let nap = clock.sleep(interval.map_or(Duration::from_secs(24 * 3600), |interval| interval.mul_f64(0.9)));
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = &mut run, if running => running = false,
                 Some(at) = told.recv() => self.tell(&name, &at),
-                () = nap, if interval.is_some() => self.poll(&name, &store, &clock, &metrics).await,
+                () = nap, if interval.is_some() => tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = self.poll(&name, &store, &clock, &metrics) => {}
+                },
             }
         }
     }

@@ -1,18 +1,29 @@
 //! Carries rotated secrets from the outbox to their home stores, by compare-and-swap (FAULTS §4.4).
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
+use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::{House, Message};
 use crate::{
     failpoint,
-    ledger::{Fact, FactChange, WRITEBACK_FAILING, WriteBack},
+    ledger::{Fact, FactChange, LedgerError, WRITEBACK_FAILING, WriteBack},
     store::{StoreError, Version},
 };
 
 /// The outbox is looked at this often even if nobody calls.
 const ROUND: Duration = Duration::from_secs(5);
+/// Writes under way at once: a slow store must not make the others late.
+const AT_ONCE: usize = 8;
+/// At a stop, writes under way have so long to end: readers are without refreshes until the next start. What is cut off
+/// is carried then, as after a crash.
+const LAST_WRITES: Duration = Duration::from_secs(1);
 
 /// Until stopped; what is left then is carried after the next start.
 pub(super) async fn carry(house: Arc<House>, stop: CancellationToken) {
@@ -23,72 +34,90 @@ pub(super) async fn carry(house: Arc<House>, stop: CancellationToken) {
             () = house.stores.write_back_wanted() => {}
             () = pause => {}
         }
-        if let Err(error) = round(&house).await {
-            tracing::error!(%error, "the outbox of write-backs could not be worked off; trying again");
+        let cut_off = async {
+            stop.cancelled().await;
+            house.clock.sleep(LAST_WRITES).await;
+        };
+        tokio::select! {
+            biased;
+            done = round(&house, &stop) => {
+                if let Err(error) = done {
+                    tracing::error!(%error, "the outbox of write-backs could not be worked off; trying again");
+                }
+            }
+            () = cut_off => return,
         }
     }
 }
 
-async fn round(house: &Arc<House>) -> Result<(), crate::ledger::LedgerError> {
-    let now = house.clock.now();
+async fn round(house: &House, stop: &CancellationToken) -> Result<(), LedgerError> {
+    let now = house.clock.now().wall;
     if house.stores.has_returned() {
-        house.ledger.outbox().retry_unreachable(now.wall).await?;
+        house.ledger.outbox().retry_unreachable(now).await?;
     }
-    let mut silent = HashSet::new();
-    for due in house.ledger.outbox().due_write_backs(now.wall).await? {
-        let Some(home) = house.stores.home(&due.credential) else { continue };
-        if silent.contains(&home.store_name) {
-            // One patience with a store that hangs is enough for a round: others wait behind it.
-            let again = now.wall + pause(due.tries, house);
-            house.ledger.outbox().write_back_later(&due.credential, again, "unreachable").await?;
-            continue;
+    // Stores that gave no answer in this round: one patience with each of them is enough.
+    let silent = Mutex::new(HashSet::new());
+    let due = stream::iter(house.ledger.outbox().due_write_backs(now).await?);
+    let mut carried = due
+        .map(|due| async { if stop.is_cancelled() { Ok(()) } else { carry_one(house, due, now, &silent).await } })
+        .buffer_unordered(AT_ONCE);
+    while let Some(done) = carried.next().await {
+        done?;
+    }
+    Ok(())
+}
+
+async fn carry_one(
+    house: &House,
+    due: WriteBack,
+    now: Timestamp,
+    silent: &Mutex<HashSet<String>>,
+) -> Result<(), LedgerError> {
+    let Some(home) = house.stores.home(&due.credential) else { return Ok(()) };
+    if silent.lock().unwrap_or_else(PoisonError::into_inner).contains(&home.store_name) {
+        let again = now + pause(due.tries, house);
+        return house.ledger.outbox().write_back_later(&due.credential, again, "unreachable").await;
+    }
+    let Some(expected) = due.store_version.clone().map(Version) else {
+        // Never read from its store: the shard looks first, and what it finds decides.
+        let _ = home.inbox.send(Message::StoreChanged(due.credential.clone()));
+        let again = now + Duration::from_secs(10);
+        return house.ledger.outbox().write_back_later(&due.credential, again, "not_read_yet").await;
+    };
+    let turn = house.stores.turn(&due.credential);
+    let _turn = turn.lock().await;
+    match home.store.write(&home.at, &due.material, &expected, due.attempt).await {
+        Ok(version) => {
+            failpoint::reach("CP-17");
+            house.stores.seen(&home.store_name, &due.credential, &version);
+            house.ledger.outbox().write_back_done(&due.credential, due.generation, &version.0).await?;
+            tracing::info!(credential = %due.credential, store = home.store_name, generation = due.generation.0, "written back");
+            let message = Message::WrittenBack { id: due.credential, generation: due.generation, version: version.0 };
+            let _ = home.inbox.send(message);
         }
-        let Some(expected) = due.store_version.clone().map(Version) else {
-            // Never read from its store: the shard looks first, and what it finds decides.
-            let _ = home.inbox.send(Message::StoreChanged(due.credential.clone()));
-            house
-                .ledger
-                .outbox()
-                .write_back_later(&due.credential, now.wall + Duration::from_secs(10), "not_read_yet")
-                .await?;
-            continue;
-        };
-        let turn = house.stores.turn(&due.credential);
-        let _turn = turn.lock().await;
-        match home.store.write(&home.at, &due.material, &expected, due.attempt).await {
-            Ok(version) => {
-                failpoint::reach("CP-17");
-                house.stores.seen(&home.store_name, &due.credential, &version);
-                house.ledger.outbox().write_back_done(&due.credential, due.generation, &version.0).await?;
-                tracing::info!(credential = %due.credential, store = home.store_name, generation = due.generation.0, "written back");
-                let message =
-                    Message::WrittenBack { id: due.credential, generation: due.generation, version: version.0 };
-                let _ = home.inbox.send(message);
+        Err(error) => {
+            let metrics = &house.metrics.credd_store_errors_total;
+            metrics.with_label_values(&[home.store_name.as_str(), error.reason()]).inc();
+            if matches!(error, StoreError::Unreachable { .. }) {
+                silent.lock().unwrap_or_else(PoisonError::into_inner).insert(home.store_name.clone());
             }
-            Err(error) => {
-                let metrics = &house.metrics.credd_store_errors_total;
-                metrics.with_label_values(&[home.store_name.as_str(), error.reason()]).inc();
-                if matches!(error, StoreError::Unreachable { .. }) {
-                    silent.insert(home.store_name.clone());
-                }
-                if matches!(error, StoreError::Conflict { .. }) {
-                    // Somebody wrote there since we read: the shard looks whose word it is, then this one is tried again.
-                    let _ = home.inbox.send(Message::StoreChanged(due.credential.clone()));
-                }
-                let wait = match &error {
-                    StoreError::Throttled { retry_after: Some(wait), .. } => *wait,
-                    StoreError::Conflict { .. } => Duration::from_millis(500).mul_f64(1.0 + (house.dice)()),
-                    _ => pause(due.tries, house),
-                };
-                if !matches!(error, StoreError::Throttled { .. }) {
-                    tracing::warn!(credential = %due.credential, store = home.store_name, %error, "not written back yet; the ledger holds it");
-                }
-                house.ledger.outbox().write_back_later(&due.credential, now.wall + wait, error.reason()).await?;
-                if !matches!(error, StoreError::Conflict { .. }) {
-                    house.ledger.incidents().facts(vec![failing(&due, &home.store_name, &error)]).await?;
-                }
-                let _ = home.inbox.send(Message::WriteBackWaits { id: due.credential });
+            if matches!(error, StoreError::Conflict { .. }) {
+                // Somebody wrote there since we read: the shard looks whose word it is, then this one is tried again.
+                let _ = home.inbox.send(Message::StoreChanged(due.credential.clone()));
             }
+            let wait = match &error {
+                StoreError::Throttled { retry_after: Some(wait), .. } => *wait,
+                StoreError::Conflict { .. } => Duration::from_millis(500).mul_f64(1.0 + (house.dice)()),
+                _ => pause(due.tries, house),
+            };
+            if !matches!(error, StoreError::Throttled { .. }) {
+                tracing::warn!(credential = %due.credential, store = home.store_name, %error, "not written back yet; the ledger holds it");
+            }
+            house.ledger.outbox().write_back_later(&due.credential, now + wait, error.reason()).await?;
+            if !matches!(error, StoreError::Conflict { .. }) {
+                house.ledger.incidents().facts(vec![failing(&due, &home.store_name, &error)]).await?;
+            }
+            let _ = home.inbox.send(Message::WriteBackWaits { id: due.credential });
         }
     }
     Ok(())

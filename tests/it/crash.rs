@@ -90,7 +90,12 @@ impl Scene {
         for record in &books.records {
             let material = record.material.as_ref().unwrap();
             let refresh_token = material.refresh_token.as_ref().unwrap();
-            assert!(sandbox.admin().is_live(refresh_token), "{environment} {}: a grant is lost\n{}", record.id, house.log());
+            assert!(
+                sandbox.admin().is_live(refresh_token),
+                "{environment} {}: a grant is lost\n{}",
+                record.id,
+                house.log()
+            );
         }
         let sent = books.count(None, "refresh_sent", "").await;
         let refreshed = books.count(None, "refreshed", "").await;
@@ -102,7 +107,10 @@ impl Scene {
         assert_eq!(seen.reuse_refused, 0, "{environment}");
         // P-3: each call either brought a generation, or its reply died with the process.
         assert_eq!(sent, refreshed + lost, "{environment}: every flight has an end");
-        assert!(seen.refresh_calls <= sent && seen.refresh_calls >= refreshed, "{environment}: {seen:?} {sent} {refreshed}");
+        assert!(
+            seen.refresh_calls <= sent && seen.refresh_calls >= refreshed,
+            "{environment}: {seen:?} {sent} {refreshed}"
+        );
         assert!(seen.reuse_seen <= lost, "{environment}: {seen:?}, {lost} replies were lost");
         Tally { rotations: seen.refresh_tokens_minted, refreshed, lost, kept: seen.reuse_seen }
     }
@@ -165,14 +173,61 @@ async fn fm68_p1_p2_p3_a_death_at_each_crash_point_loses_no_grant() {
             let tally = scene.settle(point).await;
             // Where the request may be out and the reply is not durable, and nowhere else, the outcome is unknown.
             let unknown = matches!(point, "CP-05" | "CP-11");
-            assert_eq!((tally.lost, tally.kept), (u64::from(unknown), u64::from(point == "CP-11")), "{point} {tally:?}");
+            assert_eq!(
+                (tally.lost, tally.kept),
+                (u64::from(unknown), u64::from(point == "CP-11")),
+                "{point} {tally:?}"
+            );
             tally
         })
         .collect();
     let at_once = if long() { 4 } else { 3 };
-    let tallies: Vec<Tally> =
-        futures_util::StreamExt::collect(futures_util::StreamExt::buffer_unordered(futures_util::stream::iter(deaths), at_once)).await;
+    let tallies: Vec<Tally> = futures_util::StreamExt::collect(futures_util::StreamExt::buffer_unordered(
+        futures_util::stream::iter(deaths),
+        at_once,
+    ))
+    .await;
     assert_eq!(tallies.len(), 2 * points.len());
     let refreshed: u64 = tallies.iter().map(|tally| tally.refreshed).sum();
     eprintln!("{} deaths, {refreshed} generations", tallies.len());
+}
+
+/// The flight that died presented a grant that the operator has replaced: nothing is unknown of the new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn rr3_a_lost_refresh_of_a_replaced_grant_is_no_doubt_about_the_new_one() {
+    let mut scene = Scene::new(Profile::StrictKillFamily, "profile = \"strict\"", 1).await;
+    let admin = scene.sandbox.admin();
+    let old = scene.grants[0].1.id.clone();
+    let kind = FaultKind::Delay { ms: 20_000, after_commit: false };
+    admin.fault(Fault { kind, at: Place::Token, grant: Some(old.clone()), calls: None });
+    let mut process = scene.house.spawn(&[]);
+    until("the refresh is out", || async { admin.counters_of(&old).in_flight == 1 }).await;
+    let terms =
+        NewGrant { profile: Profile::StrictKillFamily, access_ttl: Duration::from_secs(3600), ..NewGrant::default() };
+    let new = admin.grant(terms);
+    let home = scene.house.path("secrets/grant-0");
+    let mode = std::fs::metadata(&home).unwrap().permissions();
+    let beside = scene.house.path("secrets/next");
+    std::fs::write(&beside, new.document().expose()).unwrap();
+    std::fs::set_permissions(&beside, mode).unwrap();
+    std::fs::rename(&beside, &home).unwrap();
+    let read = || ask(&scene.house, "grant-0");
+    until("the new grant is read", || async { read().await == Some(new.access_token.expose().to_owned()) }).await;
+    process.kill();
+    scene.grants[0].1 = new;
+    let last = scene.house.spawn(&[]);
+    until("the new grant is read again", || async { read().await.is_some() }).await;
+    assert_eq!(scene.house.operate("grant-0", "refresh").await.0, 200, "{}", scene.house.log());
+    last.stop().await;
+    let books = Books::open(scene.house.ledger().await).await;
+    let held = books.records[0].material.as_ref().unwrap().refresh_token.as_ref().unwrap();
+    assert_eq!(admin.find(held), Some((scene.grants[0].1.id.clone(), 2)));
+    assert_eq!(books.count(None, "recovered", "its grant was replaced").await, 1);
+    assert_eq!(books.count(None, "recovered", "no reply is durable").await, 0);
+    books.close().await;
+}
+
+async fn ask(house: &House, name: &str) -> Option<String> {
+    let (status, body) = crate::journey::ask(&house.socket(), "GET", &format!("/v1/tokens/{name}")).await?;
+    (status == 200).then(|| body["access_token"].as_str().unwrap().to_owned())
 }

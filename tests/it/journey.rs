@@ -102,7 +102,8 @@ impl House {
     /// The daemon in this process.
     pub async fn start(&self) -> Daemon {
         let names: Vec<String> = Catalogue::embedded().unwrap().names().map(str::to_owned).collect();
-        let loaded = config::load(Some(&self.path("credd.toml")), &names).unwrap_or_else(|problems| panic!("{problems}"));
+        let loaded =
+            config::load(Some(&self.path("credd.toml")), &names).unwrap_or_else(|problems| panic!("{problems}"));
         let environment = Environment {
             clock: Arc::new(SystemClock),
             redactor: Redactor::default(),
@@ -165,6 +166,11 @@ impl Books {
         let entries = self.ledger.audit().tail(&filter, 1_000_000).await.unwrap();
         let told = |detail: &Option<String>| detail.as_deref().unwrap_or_default().contains(words);
         entries.iter().filter(|logged| told(&logged.entry.detail)).count() as u64
+    }
+
+    /// Replies that belong to no grant any more, and are kept.
+    pub async fn orphans(&self) -> usize {
+        self.ledger.rotation().orphans().await.unwrap().len()
     }
 
     pub async fn close(self) {
@@ -260,7 +266,12 @@ impl Readers {
         }
         let failed = self.failed.lock().unwrap();
         let reads = self.reads.load(Ordering::SeqCst);
-        assert!(failed.is_empty(), "{} of {reads} reads failed:\n{}", failed.len(), failed[..failed.len().min(20)].join("\n"));
+        assert!(
+            failed.is_empty(),
+            "{} of {reads} reads failed:\n{}",
+            failed.len(),
+            failed[..failed.len().min(20)].join("\n")
+        );
         reads
     }
 }

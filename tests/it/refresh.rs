@@ -1,15 +1,12 @@
 //! Whole journeys on real components: a certified OIDC provider that rotates strictly, home stores in Vault, in AWS and in
 //! the ledger, restarts, outages, other people's changes, and readers that never stop.
 
+mod adoption;
 mod changes;
 mod ledgers;
 mod outage;
 
-use std::{
-    collections::BTreeMap,
-    process::Command,
-    time::Duration,
-};
+use std::{collections::BTreeMap, process::Command, time::Duration};
 
 use aws_sdk_secretsmanager::Client;
 use credd::clock::{Clock, SystemClock};
@@ -30,13 +27,20 @@ fn with_aws(test: &str) -> Option<String> {
     let moto = Component::start("moto.sh", &[]);
     let again = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", &format!("refresh::{test}"), "--nocapture"])
-        .envs([("AWS_ENDPOINT_URL", moto.text("url")), ("AWS_REGION", "eu-central-1"), ("AWS_EC2_METADATA_DISABLED", "true")])
+        .envs([
+            ("AWS_ENDPOINT_URL", moto.text("url")),
+            ("AWS_REGION", "eu-central-1"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ])
         .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")])
         .envs([("AWS_CONFIG_FILE", "/dev/null"), ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")])
         .output()
         .unwrap();
     let output = format!("{}{}", String::from_utf8_lossy(&again.stdout), String::from_utf8_lossy(&again.stderr));
-    eprint!("{}", output.lines().filter(|line| line.starts_with("measured")).map(|line| format!("{line}\n")).collect::<String>());
+    eprint!(
+        "{}",
+        output.lines().filter(|line| line.starts_with("measured")).map(|line| format!("{line}\n")).collect::<String>()
+    );
     assert!(again.status.success() && output.contains("1 passed"), "{output}");
     None
 }
@@ -84,11 +88,8 @@ fn private_file(house: &House, name: &str, text: &str) {
 }
 
 /// A client of the provider for each home store, so that its log tells them apart.
-const CLIENTS: [(&str, &str, &str); 3] = [
-    ("vault", "svc", "client_secret_basic"),
-    ("aws", "post", "client_secret_post"),
-    ("embedded", "pub", "none"),
-];
+const CLIENTS: [(&str, &str, &str); 3] =
+    [("vault", "svc", "client_secret_basic"), ("aws", "post", "client_secret_post"), ("embedded", "pub", "none")];
 
 /// A grant of a user, by a real login.
 fn login(issuer: &str, client: &str) -> String {
@@ -119,7 +120,8 @@ async fn p1_p3_every_store_keeps_every_rotated_token() {
     let oidc = Component::start("oidc.sh", &[("ACCESS_TTL", life), ("REFRESH_TTL", "3600"), ("ROTATE", "1")]);
     let issuer = oidc.text("url").to_owned();
     let mut settings = vault_settings(&vault);
-    settings += &format!("[stores.aws]\nkind = \"aws\"\nendpoint = \"{endpoint}\"\npoll_seconds = 1\ncoalesce_seconds = 1\n");
+    settings +=
+        &format!("[stores.aws]\nkind = \"aws\"\nendpoint = \"{endpoint}\"\npoll_seconds = 1\ncoalesce_seconds = 1\n");
     let mut names: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (store, client, _) in CLIENTS {
         for number in 0..each {
@@ -148,7 +150,9 @@ async fn p1_p3_every_store_keeps_every_rotated_token() {
             let document = document(client, &refresh_token);
             match store {
                 "vault" => put_in_vault(&vault, &name, &document).await,
-                "aws" => drop(aws.create_secret().name(&name).secret_string(document.to_string()).send().await.unwrap()),
+                "aws" => {
+                    drop(aws.create_secret().name(&name).secret_string(document.to_string()).send().await.unwrap())
+                }
                 _ => drop(embedded.insert(name, document)),
             }
         }

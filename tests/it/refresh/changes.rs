@@ -2,7 +2,7 @@
 //! values.
 
 use super::*;
-use crate::board;
+use crate::{board, journey::fraction};
 
 /// Changes of a key, as a watcher sees them.
 async fn watched(house: &House, name: &str, changes: usize, mut change: impl AsyncFnMut(&str)) -> Vec<Duration> {
@@ -19,6 +19,8 @@ async fn watched(house: &House, name: &str, changes: usize, mut change: impl Asy
     let mut times = Vec::new();
     for number in 1..=changes {
         let key = format!("key-number-{number}");
+        // Somewhere between two looks.
+        SystemClock.sleep(Duration::from_secs(1).mul_f64(fraction())).await;
         let began = SystemClock.now().boot;
         change(&key).await;
         times.push(token(&key).await - began);
@@ -30,7 +32,10 @@ fn report(store: &str, times: &[Duration]) {
     let seconds: Vec<f64> = times.iter().map(Duration::as_secs_f64).collect();
     let mean = seconds.iter().sum::<f64>() / seconds.len() as f64;
     let worst = seconds.iter().copied().fold(0.0, f64::max);
-    eprintln!("measured: {store}: {} changes reached the watcher, mean {mean:.2} s, worst {worst:.2} s, polled each second", times.len());
+    eprintln!(
+        "measured: {store}: {} changes reached the watcher, mean {mean:.2} s, worst {worst:.2} s, polled each second",
+        times.len()
+    );
 }
 
 const KEY: &str = "provider = \"rfc6749\"\nkind = \"api_key\"\n";
@@ -53,7 +58,9 @@ async fn a_secret_changed_in_vault_reaches_a_watcher_and_polls_read_no_values() 
     let asked = |path: &'static str, operation: &'static str| {
         let log = std::fs::read_to_string(run.path().join("audit.log")).unwrap();
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let fits = |it: &Value| it["type"] == "request" && it["request"]["path"] == path && it["request"]["operation"] == operation;
+        let fits = |it: &Value| {
+            it["type"] == "request" && it["request"]["path"] == path && it["request"]["operation"] == operation
+        };
         lines.filter(fits).count()
     };
     // A few looks in which nothing had changed.
@@ -62,7 +69,11 @@ async fn a_secret_changed_in_vault_reaches_a_watcher_and_polls_read_no_values() 
     daemon.stop().await;
     assert_eq!(asked("secret/data/key", "read"), 1 + changes, "values are read at the start and once for each change");
     report("vault", &times);
-    eprintln!("measured: vault: {} looks at versions, {} reads of values", asked("secret/metadata/key", "read"), 1 + changes);
+    eprintln!(
+        "measured: vault: {} looks at versions, {} reads of values",
+        asked("secret/metadata/key", "read"),
+        1 + changes
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

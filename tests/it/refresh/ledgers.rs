@@ -9,7 +9,8 @@ use crate::journey::ask;
 async fn a_journey_on_postgresql() {
     let postgres = Component::start("postgres.sh", &[("DURABLE", "1")]);
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
-    let terms = NewGrant { profile: Profile::StrictKillFamily, access_ttl: Duration::from_secs(4), ..NewGrant::default() };
+    let terms =
+        NewGrant { profile: Profile::StrictKillFamily, access_ttl: Duration::from_secs(4), ..NewGrant::default() };
     let names: Vec<String> = (0..4).map(|number| format!("grant-{number}")).collect();
     let mut settings = String::new();
     let mut seeds = BTreeMap::new();
@@ -55,8 +56,11 @@ async fn a_journey_on_postgresql() {
         matches!(ask(&house.socket(), "GET", "/v1/tokens/grant-0").await, Some((424, body)) if body["failure"]["subtype"] == "credential_revoked")
     })
     .await;
-    let incidents = daemon.ledger.incidents().open().await.unwrap();
-    assert!(incidents.iter().any(|it| it.kind == "credential_revoked"), "{incidents:?}");
+    until("the revocation is confirmed, and an incident", || async {
+        let incidents = daemon.ledger.incidents().open().await.unwrap();
+        incidents.iter().any(|it| it.kind == "credential_revoked" && it.credential.as_str() == "grant-0")
+    })
+    .await;
     assert_eq!(ask(&house.socket(), "GET", "/v1/tokens/grant-1").await.unwrap().0, 200, "the others go on");
     daemon.ledger.audit().verify().await.unwrap();
     daemon.stop().await;

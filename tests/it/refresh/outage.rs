@@ -12,7 +12,8 @@ async fn fm15_a_vault_that_is_down_costs_no_reader_a_token() {
     let vault = Component::start("vault.sh", &[("MODE", "server"), ("RUN_DIR", run_dir)]);
     let port = vault.text("url").rsplit(':').next().unwrap().to_owned();
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
-    let terms = NewGrant { profile: Profile::StrictKillFamily, access_ttl: Duration::from_secs(4), ..NewGrant::default() };
+    let terms =
+        NewGrant { profile: Profile::StrictKillFamily, access_ttl: Duration::from_secs(4), ..NewGrant::default() };
     let mut settings = vault_settings(&vault);
     let names: Vec<String> = (0..3).map(|number| format!("grant-{number}")).collect();
     for name in &names {
@@ -41,8 +42,14 @@ async fn fm15_a_vault_that_is_down_costs_no_reader_a_token() {
         async move {
             let (_, status) = ask(&house.path("run/admin.sock"), "GET", "/v1/status").await.unwrap();
             let credentials = status["credentials"].as_array().unwrap().clone();
-            let up = status["daemon"]["stores"].as_array().unwrap().iter().find(|it| it["name"] == "vault").map(|it| it["up"].clone());
-            let flagged = credentials.iter().filter(|it| it["flags"].as_array().is_some_and(|all| all.contains(&flag.into())));
+            let up = status["daemon"]["stores"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|it| it["name"] == "vault")
+                .map(|it| it["up"].clone());
+            let flagged =
+                credentials.iter().filter(|it| it["flags"].as_array().is_some_and(|all| all.contains(&flag.into())));
             (flagged.count() == names.len(), flagged_none(&credentials, flag), up)
         }
     };
@@ -52,14 +59,20 @@ async fn fm15_a_vault_that_is_down_costs_no_reader_a_token() {
     let pid = rustix::process::Pid::from_raw(i32::try_from(vault.number("pid")).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     let down = SystemClock.now().boot;
-    until("the store is seen to be down", || async { matches!(flags("store_stale").await, (true, _, Some(Value::Bool(false)))) }).await;
+    until("the store is seen to be down", || async {
+        matches!(flags("store_stale").await, (true, _, Some(Value::Bool(false))))
+    })
+    .await;
     let before = house.generations().await;
     until("three refreshes of each without the store", || rose(before.clone(), 3)).await;
     assert!(flags("writeback_pending").await.0, "what cannot be carried is shown");
     drop(vault);
     let vault = Component::start("vault.sh", &[("MODE", "server"), ("RUN_DIR", run_dir), ("PORT", &port)]);
     let back = SystemClock.now().boot;
-    until("the store is seen to be back", || async { matches!(flags("store_stale").await, (_, true, Some(Value::Bool(true)))) }).await;
+    until("the store is seen to be back", || async {
+        matches!(flags("store_stale").await, (_, true, Some(Value::Bool(true))))
+    })
+    .await;
     for name in &names {
         assert_eq!(house.operate(name, "hold").await.0, 200);
     }
