@@ -11,7 +11,7 @@ use super::{
     writer::{Failed, Tx},
 };
 use crate::{
-    credential::{CredentialId, Generation, Material},
+    credential::{CredentialId, Fingerprint, Generation, Material},
     seal::Sealer,
 };
 
@@ -119,6 +119,26 @@ impl Outbox<'_> {
                             values![id.as_str(), generation.0],
                         )
                         .await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// The home store was read and holds nothing new, under that version: the next write-back replaces that one.
+    pub async fn home_holds(
+        &self,
+        id: &CredentialId,
+        store_version: &str,
+        root: Option<Fingerprint>,
+    ) -> Result<(), LedgerError> {
+        let (id, version, root) = (id.clone(), store_version.to_owned(), root.map(|root| root.to_string()));
+        self.0
+            .write(move |tx| {
+                let (id, version, root) = (id.clone(), version.clone(), root.clone());
+                Box::pin(async move {
+                    let sql = "UPDATE credential SET store_version = $2, store_fingerprint = $3 WHERE id = $1";
+                    tx.conn.execute(sql, values![id.as_str(), version, root]).await?;
                     Ok(())
                 })
             })

@@ -168,14 +168,29 @@ impl Shard {
         if self.is_news(id, &loaded) {
             self.adopt(id, *loaded, why).await;
         } else {
-            if let Some(watched) = self.watched.get_mut(id) {
-                watched.store_version = Some(loaded.version.0.clone());
-            }
+            self.note_home(id, &loaded).await;
             if why == LoadReason::Sibling {
                 self.happen(id, Event::Unchanged, Note::quiet(Trigger::Refusal)).await;
             }
         }
         self.first_look_over(id);
+    }
+
+    /// No news, but perhaps another version of it (a write-back of ours that was not noted before a crash, an edit beside
+    /// the grant): without it every write-back would meet a conflict.
+    async fn note_home(&mut self, id: &CredentialId, loaded: &Loaded) {
+        let Some(watched) = self.watched.get_mut(id) else { return };
+        let root = loaded.material.root().map(|root| self.house.ledger.sealer().fingerprint(root));
+        if watched.store_version.as_ref() == Some(&loaded.version.0) && watched.store_fingerprint == root {
+            return;
+        }
+        match self.house.ledger.outbox().home_holds(id, &loaded.version.0, root.clone()).await {
+            Ok(()) => {
+                watched.store_version = Some(loaded.version.0.clone());
+                watched.store_fingerprint = root;
+            }
+            Err(error) => tracing::error!(credential = %id, %error, "the home store's version was not noted"),
+        }
     }
 
     /// Whether a store's document is somebody else's newer word, or only our own (or an older one) come back (FAULTS §4.4).
