@@ -27,6 +27,14 @@ impl Shard {
     ) {
         let now = self.house.clock.now();
         let id = assignment.id.clone();
+        let record = match record {
+            Some(record) => Some(record),
+            // One that was taken out of the settings and came back goes on where it was; its generations never begin anew.
+            None => self.house.ledger.rotation().load(&id).await.map(|found| found.map(Box::new)).unwrap_or_else(|error| {
+                tracing::error!(credential = %id, %error, "what the ledger knows of this credential could not be read");
+                None
+            }),
+        };
         self.house.join(&assignment.endpoint(), now.wall);
         let mut watched = Watched::new(assignment);
         watched.first_look = first_look;

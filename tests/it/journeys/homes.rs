@@ -114,7 +114,7 @@ async fn an_exec_store_is_a_home_like_any_other() {
     };
     hold(serde_json::from_str(seed.document().expose()).unwrap(), 1);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/stores/exec/store.py");
-    let command = json!(["python3", script, held]);
+    let command = json!(["/usr/bin/env", "python3", script, held]);
     world.tables(&format!("[stores.own]\nkind = \"exec\"\ncommand = {command}\nwritable = true\npoll_seconds = 1"));
     world.credential("bot", "refresh_token", "store = \"own\"");
     world.start().await;
