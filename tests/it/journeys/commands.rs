@@ -50,7 +50,8 @@ async fn an_operator_sees_and_moves_everything() {
     let refreshed = world.run(&["refresh", "bot"]);
     assert_eq!(refreshed.status.code(), Some(0), "{}", err(&refreshed));
     assert!(out(&refreshed).contains("generation 2"), "{}", out(&refreshed));
-    assert_eq!(json(&world.run(&["probe", "key", "--json"]))["done"], true);
+    let probed = json(&world.run(&["probe", "key", "--json"]));
+    assert_eq!((&probed["done"], &probed["message"]), (&true.into(), &"it works".into()), "{probed}");
     let refused = world.run(&["refresh", "key"]);
     assert_eq!(refused.status.code(), Some(1), "a static key cannot be refreshed: {}", out(&refused));
     assert!(!err(&refused).is_empty());
