@@ -203,11 +203,11 @@ impl Daemon {
             clock: clock.clone(),
             witness: house_log.witness(),
         };
-        faces.push(tokio::spawn(socket::serve(door, socket_parts, limits, stop_faces.clone())));
-
         let known = fleet.proven();
-        let assignments = resources.assignments(&config)?;
-        fleet.watch(assignments, FIRST_LOOK).await;
+        let looks = fleet.watch(resources.assignments(&config)?).await;
+        // Not before all are published: a reader that comes early must not hear that its credential does not exist.
+        faces.push(tokio::spawn(socket::serve(door, socket_parts, limits, stop_faces.clone())));
+        looks.wait(FIRST_LOOK).await;
         let refused = startup::judge(&config, &subscriber.list(), &known, clock.now().wall);
         if !refused.is_empty() {
             stop_faces.cancel();
@@ -312,7 +312,7 @@ impl Daemon {
                 match applied.await {
                     Ok(assignments) => {
                         if let Some(fleet) = fleet.lock().await.as_mut() {
-                            fleet.watch(assignments, Duration::ZERO).await;
+                            drop(fleet.watch(assignments).await);
                         }
                         if !difference.channels.is_empty() {
                             start_oncall(&oncall, &channels, &ledger, &resources, &metrics, clock.clone());

@@ -24,6 +24,7 @@ impl Shard {
         &mut self,
         assignment: Assignment,
         record: Option<Box<Record>>,
+        shown: Option<oneshot::Sender<()>>,
         first_look: Option<oneshot::Sender<()>>,
     ) {
         let now = self.house.clock.now();
@@ -56,6 +57,9 @@ impl Shard {
         }
         self.watched.insert(id.clone(), watched);
         self.publish(&id);
+        if let Some(shown) = shown {
+            let _ = shown.send(());
+        }
         self.recover(&id, open).await;
         self.load(&id, LoadReason::Start);
         self.schedule(&id);
@@ -113,7 +117,7 @@ impl Shard {
         let id = assignment.id.clone();
         let now = self.house.clock.now();
         let Some(watched) = self.watched.get_mut(&id) else {
-            self.watch(assignment, None, None).await;
+            self.watch(assignment, None, None, None).await;
             return;
         };
         watched.leaving = false;

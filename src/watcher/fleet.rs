@@ -71,6 +71,23 @@ pub struct Fleet {
     stop: CancellationToken,
 }
 
+/// The first looks at credentials that the ledger has never seen good: loaded, and probed or refreshed.
+#[must_use = "a start waits for the first looks"]
+pub struct FirstLooks {
+    looks: Vec<oneshot::Receiver<()>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl FirstLooks {
+    /// Until each has been had, or until patience ends.
+    pub async fn wait(self, patience: Duration) {
+        tokio::select! {
+            _ = futures_util::future::join_all(self.looks) => {}
+            () = self.clock.sleep(patience) => {}
+        }
+    }
+}
+
 /// Which shard owns a credential: a hash of its name.
 fn shard_of(id: &CredentialId, shards: usize) -> usize {
     usize::try_from(hash(id) % shards.max(1) as u64).unwrap_or(0)
@@ -164,8 +181,8 @@ impl Fleet {
     }
 
     /// Watches exactly these from now on: what is new begins, what changed goes on under its new settings, what is
-    /// gone is forgotten. Answers when each new one has had its first look (loaded, and probed or refreshed), or after `patience`.
-    pub async fn watch(&mut self, assignments: Vec<Assignment>, patience: Duration) {
+    /// gone is forgotten. Answers when all are published, with what the ledger knows of them.
+    pub async fn watch(&mut self, assignments: Vec<Assignment>) -> FirstLooks {
         let wanted: BTreeMap<CredentialId, Assignment> =
             assignments.into_iter().map(|assignment| (assignment.id.clone(), assignment)).collect();
         let gone: Vec<CredentialId> = self.watched.keys().filter(|id| !wanted.contains_key(*id)).cloned().collect();
@@ -174,7 +191,7 @@ impl Fleet {
             self.house.stores.leave(&id);
             self.watched.remove(&id);
         }
-        let mut looks = Vec::new();
+        let (mut looks, mut published) = (Vec::new(), Vec::new());
         for (id, assignment) in wanted {
             let home = Home {
                 store_name: assignment.store_name.clone(),
@@ -198,18 +215,18 @@ impl Fleet {
                     looks.push(looked);
                     first_look
                 });
-                self.send(&id, Message::Watch { assignment: Box::new(assignment.clone()), record, first_look });
+                let (shown, is_shown) = oneshot::channel();
+                published.push(is_shown);
+                let assignment = Box::new(assignment.clone());
+                self.send(&id, Message::Watch { assignment, record, shown: Some(shown), first_look });
             }
             self.watched.insert(id, assignment);
         }
         self.follow_stores();
         self.keep_time();
         self.count();
-        let all = futures_util::future::join_all(looks);
-        tokio::select! {
-            _ = all => {}
-            () = self.house.clock.sleep(patience) => {}
-        }
+        futures_util::future::join_all(published).await;
+        FirstLooks { looks, clock: self.house.clock.clone() }
     }
 
     fn send(&self, id: &CredentialId, message: Message) {

@@ -19,7 +19,7 @@ mod write_back;
 
 pub use deadlines::Deadlines;
 pub use endpoint::{Admission, Endpoints};
-pub use fleet::{Fleet, FleetParts};
+pub use fleet::{FirstLooks, Fleet, FleetParts};
 pub use interpret::prove;
 pub use metronome::{Metronome, check_cron};
 pub use stores::StoreReport;
@@ -104,7 +104,13 @@ impl House {
 /// What reaches a shard beside asks.
 enum Message {
     /// Watch this credential, from what the ledger knows of it.
-    Watch { assignment: Box<Assignment>, record: Option<Box<Record>>, first_look: Option<oneshot::Sender<()>> },
+    Watch {
+        assignment: Box<Assignment>,
+        record: Option<Box<Record>>,
+        /// Told when it is published.
+        shown: Option<oneshot::Sender<()>>,
+        first_look: Option<oneshot::Sender<()>>,
+    },
     /// Its settings changed.
     Change(Box<Assignment>),
     /// Its settings are gone.
@@ -232,7 +238,7 @@ impl Shard {
                 Ok(record) => {
                     self.lost.pop();
                     self.house.leave(&assignment.endpoint());
-                    self.watch(assignment, record.map(Box::new), None).await;
+                    self.watch(assignment, record.map(Box::new), None, None).await;
                 }
                 Err(error) => {
                     tracing::error!(shard = self.number, %error, "a shard cannot begin anew yet; trying again");
@@ -292,7 +298,9 @@ impl Shard {
 
     async fn receive(&mut self, message: Message) {
         match message {
-            Message::Watch { assignment, record, first_look } => self.watch(*assignment, record, first_look).await,
+            Message::Watch { assignment, record, shown, first_look } => {
+                self.watch(*assignment, record, shown, first_look).await;
+            }
             Message::Change(assignment) => self.change(*assignment).await,
             Message::Forget(id) => self.forget(&id).await,
             Message::StoreChanged(id) => self.load(&id, LoadReason::Changed),
