@@ -364,7 +364,7 @@ impl Shard {
     fn first_look_over(&mut self, id: &CredentialId) {
         let Some(watched) = self.watched.get_mut(id) else { return };
         if !watched.life.is_in_flight() && !watched.life.probes().out {
-            watched.answer_all("loaded");
+            watched.answer_all();
         }
     }
 }

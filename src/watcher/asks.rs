@@ -2,11 +2,16 @@
 
 use tokio::sync::oneshot;
 
-use super::{Shard, effects::Note, interpret, watched::Waiting};
+use super::{
+    Shard,
+    effects::Note,
+    interpret,
+    watched::{Waiting, Wants},
+};
 use crate::{
     catalogue::Surface,
     credential::{CredentialId, Verdict},
-    lifecycle::{Event, Trigger},
+    lifecycle::{Event, Standing, Trigger},
     publish::{Answer, Ask},
 };
 
@@ -24,11 +29,11 @@ impl Shard {
                 let assignment = &watched.assignment;
                 let verdict = interpret::refusal(&assignment.provider, assignment.kind, Surface::Api, &reply, now.wall);
                 let Some(verdict) = verdict else {
-                    self.answer(&id, answer, None, "the reply says nothing against the credential");
+                    self.answer(&id, answer, true, None, "the reply says nothing against the credential");
                     return;
                 };
                 if generation != watched.life.generation {
-                    self.answer(&id, answer, Some(verdict), "that generation is history; use the current one");
+                    self.answer(&id, answer, false, Some(verdict), "that generation is history; use the current one");
                     return;
                 }
                 let note = Note {
@@ -37,29 +42,36 @@ impl Shard {
                     ..Note::of("refused", Trigger::Refusal)
                 };
                 self.happen(&id, Event::Refused { generation, verdict: verdict.clone() }, note).await;
-                self.wait_or_answer(&id, answer, Some(verdict), "noted");
+                self.wait_or_answer(&id, answer, Wants::Proof, Some(verdict), "noted");
             }
             Ask::Wanted { min_ttl, answer, .. } => {
                 self.joins(&id);
                 self.happen(&id, Event::Wanted(min_ttl), Note::quiet(Trigger::Reader)).await;
-                self.wait_or_answer(&id, answer, None, "no refresh can be made now");
+                self.wait_or_answer(&id, answer, Wants::Value, None, "no refresh can be made now");
             }
             Ask::Refresh { actor, answer, .. } => {
                 self.joins(&id);
                 self.note_operator(&id, "refresh_asked", actor, Event::RefreshNow).await;
-                self.wait_or_answer(&id, answer, None, "no refresh can be made now");
+                self.wait_or_answer(&id, answer, Wants::Value, None, "no refresh can be made now");
             }
             Ask::Probe { actor, answer, .. } => {
                 self.note_operator(&id, "probe_asked", actor, Event::ProbeNow).await;
-                self.wait_or_answer(&id, answer, None, "this credential cannot be probed now");
+                self.wait_or_answer(&id, answer, Wants::Proof, None, "this credential cannot be probed now");
             }
             Ask::Hold { actor, answer, .. } => {
                 self.note_operator(&id, "held", actor, Event::Hold).await;
-                self.answer(&id, answer, None, "held: nothing goes upstream until it is released");
+                self.answer(&id, answer, true, None, "held: nothing goes upstream until it is released");
             }
             Ask::Release { actor, answer, .. } => {
+                let tried_again = self.watched.get(&id).is_some_and(|watched| {
+                    matches!(watched.life.standing(), Standing::Revoked { .. } | Standing::Misconfigured)
+                });
                 self.note_operator(&id, "released", actor, Event::Release).await;
-                self.wait_or_answer(&id, answer, None, "released");
+                if tried_again {
+                    self.wait_or_answer(&id, answer, Wants::Proof, None, "released; it is tried again as soon as it can be");
+                } else {
+                    self.answer(&id, answer, true, None, "released");
+                }
             }
         }
     }
@@ -75,28 +87,35 @@ impl Shard {
         }
     }
 
-    /// Whoever asked shares the end of what is out; if nothing is, there is nothing to wait for.
+    /// Whoever asked shares the end of what is out; if nothing is that could help, there is nothing to wait for.
     fn wait_or_answer(
         &mut self,
         id: &CredentialId,
         answer: oneshot::Sender<Answer>,
+        wants: Wants,
         verdict: Option<Verdict>,
         otherwise: &str,
     ) {
         let Some(watched) = self.watched.get_mut(id) else { return };
-        if watched.life.is_in_flight() || watched.life.probes().out {
+        if watched.life.is_in_flight() || (wants == Wants::Proof && watched.life.probes().out) {
             let generation = watched.life.generation;
-            watched.waiting.push(Waiting { answer, verdict, generation });
+            watched.waiting.push(Waiting { answer, wants, verdict, generation });
         } else {
             let verdict = verdict.or_else(|| watched.life.trouble().map(|trouble| trouble.verdict.clone()));
-            self.answer(id, answer, verdict, otherwise);
+            self.answer(id, answer, false, verdict, otherwise);
         }
     }
 
-    fn answer(&self, id: &CredentialId, answer: oneshot::Sender<Answer>, verdict: Option<Verdict>, message: &str) {
+    fn answer(
+        &self,
+        id: &CredentialId,
+        answer: oneshot::Sender<Answer>,
+        done: bool,
+        verdict: Option<Verdict>,
+        message: &str,
+    ) {
         let Some(watched) = self.watched.get(id) else { return };
         let generation = watched.life.generation;
-        let done = verdict.is_none();
         let _ = answer.send(Answer { done, generation, verdict, message: message.to_owned() });
     }
 }

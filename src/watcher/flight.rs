@@ -345,11 +345,7 @@ impl Shard {
     pub(super) fn end_of_flight(&mut self, id: &CredentialId) {
         let Some(watched) = self.watched.get_mut(id) else { return };
         if !watched.life.is_in_flight() {
-            let message = match &watched.last_verdict {
-                None => "refreshed".to_owned(),
-                Some(verdict) => format!("not refreshed: {}", verdict.failure),
-            };
-            watched.answer_all(&message);
+            watched.answer_all();
             if watched.leaving {
                 let _ = self.back.send(Message::Forget(id.clone()));
             } else if std::mem::take(&mut watched.look_again) {

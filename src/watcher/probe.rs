@@ -52,7 +52,10 @@ impl Shard {
             .observe(duration.as_secs_f64());
         metrics.credd_probes_total.with_label_values(&[id.as_str()]).inc();
         let (outcome, verdict) = interpret::probe(&provider, watched.assignment.kind, &look);
-        watched.last_verdict.clone_from(&verdict);
+        if look.generation == watched.life.generation {
+            // What was said of an older value is nothing to those who wait.
+            watched.last_verdict.clone_from(&verdict);
+        }
         if let Some(verdict) = &verdict {
             self.count_failure(id, verdict, "probe");
         }

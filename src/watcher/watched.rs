@@ -93,10 +93,20 @@ pub(super) struct Flags {
     pub scope_reduced: bool,
 }
 
+/// What would satisfy somebody who waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wants {
+    /// A new value.
+    Value,
+    /// To know whether it works: a new value proves it, and so does a probe.
+    Proof,
+}
+
 /// Who waits for a flight or a probe to end.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub answer: oneshot::Sender<Answer>,
+    pub wants: Wants,
     /// A report of a refusal is answered with its own verdict.
     pub verdict: Option<Verdict>,
     /// Where it stood when the wait began.
@@ -258,13 +268,20 @@ impl Watched {
     }
 
     /// Answers everybody who waits.
-    pub fn answer_all(&mut self, message: &str) {
+    pub fn answer_all(&mut self) {
         let generation = self.life.generation;
         for waiting in self.waiting.drain(..) {
-            let verdict = waiting.verdict.or_else(|| self.last_verdict.clone());
-            let done = generation > waiting.generation || self.last_verdict.is_none();
+            let renewed = generation > waiting.generation;
+            let (done, message) = match (&self.last_verdict, waiting.wants) {
+                _ if renewed => (true, "refreshed".to_owned()),
+                (Some(verdict), Wants::Value) => (false, format!("not refreshed: {}", verdict.failure)),
+                (Some(verdict), Wants::Proof) => (false, format!("not proven: {}", verdict.failure)),
+                (None, Wants::Value) => (false, "no refresh could be made now".to_owned()),
+                (None, Wants::Proof) => (true, "it works".to_owned()),
+            };
+            let verdict = waiting.verdict.or_else(|| self.last_verdict.clone().filter(|_| !done));
             // A reader that hung up is nobody's loss.
-            let _ = waiting.answer.send(Answer { done, generation, verdict, message: message.to_owned() });
+            let _ = waiting.answer.send(Answer { done, generation, verdict, message });
         }
         if let Some(first) = self.first_look.take() {
             let _ = first.send(());

@@ -1,7 +1,11 @@
 //! Whole journeys: what a user of credd lives through, from the settings file to the token in a reader's hand.
 
+mod commands;
+mod ends;
+mod homes;
 mod lost;
 mod outages;
 mod reading;
 mod revocation;
+mod settings;
 mod starting;

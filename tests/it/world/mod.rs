@@ -42,9 +42,20 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T
 pub struct World {
     pub sandbox: sandbox::Running,
     pub folder: tempfile::TempDir,
-    credentials: String,
+    pub tables: String,
     head: String,
     daemon: Option<Daemon>,
+}
+
+impl Drop for World {
+    /// Whoever reads why a test failed wants to know what the program said.
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Ok(log) = fs::read_to_string(self.path("credd.log"))
+        {
+            eprintln!("{log}");
+        }
+    }
 }
 
 /// A grant like that, for the client of all sandboxes.
@@ -58,7 +69,7 @@ impl World {
         Self {
             sandbox,
             folder: tempfile::tempdir().unwrap(),
-            credentials: String::new(),
+            tables: String::new(),
             head: String::new(),
             daemon: None,
         }
@@ -79,12 +90,7 @@ impl World {
 
     /// More tables.
     pub fn tables(&mut self, text: &str) {
-        self.credentials += &format!("{text}\n");
-    }
-
-    /// Forgets every table that was added.
-    pub fn no_tables(&mut self) {
-        self.credentials.clear();
+        self.tables += &format!("{text}\n");
     }
 
     /// A provider file in the folder of overrides.
@@ -126,7 +132,7 @@ impl World {
             self.head,
             self.socket().display(),
             self.path("state/ledger.db").display(),
-            self.credentials
+            self.tables
         );
         let beside = self.path("credd.toml.new");
         fs::write(&beside, text).unwrap();
@@ -283,11 +289,6 @@ pub async fn call_api(url: &str, token: &str) -> (u16, String) {
     let mut client = Client::over(TcpStream::connect(address).await.unwrap());
     let got = client.get_with(url.path(), &format!("authorization: Bearer {token}\r\n")).await;
     (got.status, got.body)
-}
-
-/// Seconds since the epoch, for messages about how long something took.
-pub fn seconds_since(began: Instant) -> f64 {
-    began.elapsed().as_secs_f64()
 }
 
 pub fn now() -> jiff::Timestamp {
