@@ -56,6 +56,8 @@ const COMPONENTS: [&str; 11] = [
     "upstream",
     "watcher",
 ];
+/// Flights have 40 s, and a ledger that does not write some more.
+const LONGEST_DRAIN: Duration = Duration::from_secs(60);
 
 /// What a daemon is started with, beside its settings.
 #[derive(Clone)]
@@ -69,6 +71,9 @@ pub struct Environment {
     /// The log level's handle, where there is one.
     pub telemetry: Option<crate::telemetry::Telemetry>,
 }
+
+/// On-call's loops and how to stop them; replaced when the channels change.
+type RunningOncall = Arc<Mutex<Option<(JoinHandle<()>, CancellationToken)>>>;
 
 /// Why a daemon does not start. Each text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -104,11 +109,12 @@ pub struct Daemon {
     pub metrics: Metrics,
     /// The open ledger.
     pub ledger: crate::ledger::Ledger,
+    clock: Arc<dyn Clock>,
     pulse: Pulse,
     fleet: Arc<tokio::sync::Mutex<Option<Fleet>>>,
     faces: Vec<JoinHandle<()>>,
     stop_faces: CancellationToken,
-    oncall: Arc<Mutex<Option<(JoinHandle<()>, CancellationToken)>>>,
+    oncall: RunningOncall,
     channels: house::Channels,
 }
 
@@ -189,6 +195,7 @@ impl Daemon {
         };
         let stop = stop_faces.clone();
         faces.push(tokio::spawn(health::serve(health_listener, health_parts, web::Limits::default(), stop)));
+        let limits = socket::Limits::per_uid(config.server.connections_per_uid);
         let socket_parts = socket::Parts {
             subscriber: subscriber.clone(),
             asks: asks.clone(),
@@ -196,7 +203,7 @@ impl Daemon {
             clock: clock.clone(),
             witness: house_log.witness(),
         };
-        faces.push(tokio::spawn(socket::serve(door, socket_parts, socket::Limits::default(), stop_faces.clone())));
+        faces.push(tokio::spawn(socket::serve(door, socket_parts, limits, stop_faces.clone())));
 
         let known = fleet.proven();
         let assignments = resources.assignments(&config)?;
@@ -240,6 +247,7 @@ impl Daemon {
             reload,
             metrics,
             ledger,
+            clock: clock.clone(),
             pulse,
             fleet,
             faces,
@@ -336,7 +344,11 @@ impl Daemon {
         tracing::info!("stopping: flights that are out are brought home first");
         let draining = self.readiness.hold("draining");
         if let Some(fleet) = self.fleet.lock().await.take() {
-            fleet.drain().await;
+            // A ledger that refuses a token may hold a stop up this long, and no longer (FAULTS §4.2).
+            tokio::select! {
+                () = fleet.drain() => {}
+                () = self.clock.sleep(LONGEST_DRAIN) => tracing::error!("stopping although not everything could be made durable"),
+            }
         }
         self.stop_faces.cancel();
         let oncall = self.oncall.lock().expect("nothing panics while it is held").take();

@@ -57,9 +57,16 @@ pub fn judge(config: &Config, views: &[View], known: &BTreeSet<CredentialId>, no
             }
             _ => return None,
         };
-        let left = left.map_or_else(|| "no known end".to_owned(), |left| {
-            if left > SignedDuration::ZERO { format!("{left:#} left") } else { format!("over for {:#}", left.abs()) }
-        });
+        let left = left.map_or_else(
+            || "no known end".to_owned(),
+            |left| {
+                if left > SignedDuration::ZERO {
+                    format!("{left:#} left")
+                } else {
+                    format!("over for {:#}", left.abs())
+                }
+            },
+        );
         let detail = view.problem.as_ref().map(|problem| format!(" ({})", problem.detail)).unwrap_or_default();
         let mend = view
             .problem

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::{
-    Assignment, LoadReason, Message, Shard,
+    Assignment, FromStore, LoadReason, Message, Shard,
     effects::{Kept, Note},
     watched::Watched,
 };
@@ -136,20 +136,25 @@ impl Shard {
         let (store, at) = (watched.assignment.store.clone(), watched.assignment.at.clone());
         let (back, id) = (self.back.clone(), id.clone());
         self.house.flights.spawn(async move {
-            let result = AssertUnwindSafe(store.load(&at)).catch_unwind().await;
-            let panicked = |_| {
-                Err(StoreError::Unreachable {
-                    path: at.0.clone(),
-                    reason: "credd panicked while it read it; this is a bug".into(),
-                })
+            let asked = async {
+                let loaded = store.load(&at).await?;
+                Ok(Box::new(FromStore { loaded, read_only: store.read_only(&at).await }))
             };
-            let result = result.unwrap_or_else(panicked).map(Box::new);
+            let result = AssertUnwindSafe(asked).catch_unwind().await.unwrap_or_else(|_| {
+                let reason = "credd panicked while it read it; this is a bug".to_owned();
+                Err(StoreError::Unreachable { path: at.0.clone(), reason })
+            });
             let _ = back.send(Message::Loaded { id, why, result });
         });
     }
 
     /// The home store answered.
-    pub(super) async fn loaded(&mut self, id: &CredentialId, why: LoadReason, result: Result<Box<Loaded>, StoreError>) {
+    pub(super) async fn loaded(
+        &mut self,
+        id: &CredentialId,
+        why: LoadReason,
+        result: Result<Box<FromStore>, StoreError>,
+    ) {
         let Some(watched) = self.watched.get_mut(id) else { return };
         let store_name = watched.assignment.store_name.clone();
         let (store, now) = (watched.assignment.store.clone(), self.house.clock.now().wall);
@@ -181,13 +186,15 @@ impl Shard {
                 return;
             }
         };
-        self.house.stores.seen(&store_name, id, &loaded.version);
+        self.house.stores.seen(&store_name, id, &loaded.loaded.version);
+        let FromStore { loaded, read_only } = *loaded;
         if let Some(watched) = self.watched.get_mut(id) {
             watched.store_error = None;
+            watched.read_only = read_only;
         }
         self.flag(id, |flags| flags.store_stale = false);
         if self.is_news(id, &loaded) {
-            self.adopt(id, *loaded, why).await;
+            self.adopt(id, loaded, why).await;
         } else {
             if let Some(watched) = self.watched.get_mut(id) {
                 watched.store_version = Some(loaded.version.0.clone());

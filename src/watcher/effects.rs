@@ -179,6 +179,8 @@ fn tell(entry: &Entry, state: crate::lifecycle::State) {
                 actor = entry.actor,
                 generation = entry.generation.0,
                 attempt,
+                scope_before = entry.scope_before,
+                scope_after = entry.scope_after,
                 code = entry.code,
                 outcome = entry.outcome,
                 duration_ms = entry.duration_ms,

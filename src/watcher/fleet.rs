@@ -31,6 +31,9 @@ use crate::{
     upstream::Upstream,
 };
 
+/// The ledger is swept this often.
+const SWEEP: Duration = Duration::from_secs(15 * 60);
+
 /// What the fleet is made of.
 pub struct FleetParts {
     /// Where time comes from.
@@ -70,9 +73,18 @@ pub struct Fleet {
 
 /// Which shard owns a credential: a hash of its name.
 fn shard_of(id: &CredentialId, shards: usize) -> usize {
+    usize::try_from(hash(id) % shards.max(1) as u64).unwrap_or(0)
+}
+
+/// Its own place within a beat, from 0 to 1: the same each time, and spread over all credentials.
+pub(super) fn place(id: &CredentialId) -> f64 {
+    f64::from(u32::try_from(hash(id) >> 32).unwrap_or(0)) / f64::from(u32::MAX)
+}
+
+fn hash(id: &CredentialId) -> u64 {
     let mut hasher = DefaultHasher::new();
     id.as_str().hash(&mut hasher);
-    usize::try_from(hasher.finish() % shards.max(1) as u64).unwrap_or(0)
+    hasher.finish()
 }
 
 /// Runs a shard until it ends. One that panics begins anew from the ledger; its door stays, so nobody else notices.
@@ -118,6 +130,7 @@ impl Fleet {
             doors.push(door);
         }
         tasks.push(tokio::spawn(write_back::carry(house.clone(), stop.clone())));
+        tasks.push(tokio::spawn(sweep(house.clone(), stop.clone())));
         let records = records.into_iter().map(|record| (record.id.clone(), record)).collect();
         let asks = Asks::new(doors, shard_of);
         Ok(Self {
@@ -170,16 +183,21 @@ impl Fleet {
                 inbox: self.inboxes[shard_of(&id, self.inboxes.len())].clone(),
             };
             if self.watched.contains_key(&id) {
-                let known = None;
-                self.house.stores.settle(&id, home, known);
+                if self.watched.get(&id).is_some_and(|watched| watched.settings == assignment.settings) {
+                    continue;
+                }
+                self.house.stores.settle(&id, home, None);
                 self.send(&id, Message::Change(Box::new(assignment.clone())));
             } else {
                 let record = self.records.remove(&id).map(Box::new);
                 let known = record.as_ref().and_then(|record| record.store_version.clone()).map(Version);
                 self.house.stores.settle(&id, home, known);
-                let (first_look, looked) = oneshot::channel();
-                looks.push(looked);
-                let first_look = Some(first_look);
+                // What was seen good before is served at once; only the others hold up a start.
+                let first_look = record.as_ref().is_none_or(|record| !super::adopt::was_proven(record)).then(|| {
+                    let (first_look, looked) = oneshot::channel();
+                    looks.push(looked);
+                    first_look
+                });
                 self.send(&id, Message::Watch { assignment: Box::new(assignment.clone()), record, first_look });
             }
             self.watched.insert(id, assignment);
@@ -270,6 +288,19 @@ impl Fleet {
             {
                 tracing::error!("a task of the watcher panicked");
             }
+        }
+    }
+}
+
+/// Erases what the ledger need not keep any longer: previous values, old flights, incidents that are long over.
+async fn sweep(house: Arc<House>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = house.clock.sleep(SWEEP) => {}
+        }
+        if let Err(error) = house.ledger.rotation().sweep(house.clock.now().wall).await {
+            tracing::warn!(%error, "the ledger was not swept; tried again in a quarter of an hour");
         }
     }
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Admission, House, Message, Shard, effects::Note, interpret};
 use crate::{
     clock::Now,
-    credential::{CredentialId, Failure, Generation, Material, Reply, Verdict},
+    credential::{CredentialId, Failure, Material, Reply, Rotation, Verdict},
     failpoint,
     fetch::Exchange,
     ledger::{Attempt, FlightStep, LedgerError, NewValue, Stage},
@@ -29,15 +29,6 @@ const UNSAVED_AFTER: Duration = Duration::from_secs(2);
 /// How a flight ended, as its task reports it.
 pub(super) struct Landing {
     pub attempt: Uuid,
-    pub trigger: Trigger,
-    pub sent_at: Now,
-    pub landed_at: Now,
-    pub result: Result<Exchange, Unmakable>,
-}
-
-/// How a probe ended, as its task reports it.
-pub(super) struct Look {
-    pub generation: Generation,
     pub trigger: Trigger,
     pub sent_at: Now,
     pub landed_at: Now,
@@ -65,9 +56,8 @@ impl Shard {
             self.abort(id, verdict, trigger, None).await;
             return;
         };
-        let read_only = watched.assignment.kind.spends_grant()
-            && watched.assignment.provider.rotation != crate::credential::Rotation::None;
-        if read_only && let Some(reason) = watched.assignment.store.read_only(&watched.assignment.at).await {
+        let rotates = watched.assignment.kind.spends_grant() && watched.assignment.provider.rotation != Rotation::None;
+        if rotates && let Some(reason) = watched.read_only.clone() {
             // A rotated refresh token that cannot go home would live in the ledger alone (FM-20).
             let verdict = Verdict { evidence: reason, ..Verdict::of(Failure::ClientMisconfigured, "writeback_denied") };
             self.abort(id, verdict, trigger, None).await;
@@ -201,6 +191,19 @@ impl Shard {
         }
     }
 
+    /// The flight's grant is no longer the one: no failure of the new one, which may be refreshed at once.
+    async fn supersede(&mut self, id: &CredentialId, trigger: Trigger, attempt: Uuid) {
+        let verdict = Verdict::of(Failure::Unclassified, "superseded");
+        let event = Event::Aborted { verdict, retry_at: Some(self.house.clock.now().wall) };
+        let flight = Some(FlightStep::Close { attempt, outcome: "superseded" });
+        let note = Note { attempt: Some(attempt), flight, ..Note::of("refresh_superseded", trigger) };
+        if let Err(error) = self.step(id, event.clone(), note).await {
+            tracing::error!(credential = %id, %error, "a superseded refresh was not closed; recovery will close it");
+            self.happen(id, event, Note::quiet(trigger)).await;
+        }
+        self.end_of_flight(id);
+    }
+
     async fn promote(
         &mut self,
         id: &CredentialId,
@@ -213,7 +216,7 @@ impl Shard {
         let Some(watched) = self.watched.get(id) else { return };
         let old = watched.material.clone().unwrap_or_default();
         let generation = watched.life.generation.next();
-        let mut material = renewed(&old, &tokens, sent_at, generation, attempt);
+        let mut material = interpret::renewed(&old, &tokens, sent_at, generation, attempt);
         let mut tokens = tokens;
         if !tokens.is_bearer() {
             // RF-35: the new grant is kept, the token is not handed to readers who would send it as a bearer token.
@@ -263,8 +266,7 @@ impl Shard {
                     // The home store brought another grant while this one was out: the operator's wins. The reply
                     // stays captured and sealed in the ledger.
                     tracing::warn!(credential = %id, %found, "a refresh landed after its grant was replaced");
-                    let verdict = Verdict::of(Failure::Unclassified, "superseded");
-                    self.abort(id, verdict, trigger, Some(attempt)).await;
+                    self.supersede(id, trigger, attempt).await;
                     return;
                 }
                 Err(error) => {
@@ -346,47 +348,10 @@ impl Shard {
             metrics.credd_upstream_unclassified_total.with_label_values(&[provider.as_str(), "other"]).inc();
         }
     }
-
-    /// Sends a probe in a task of its own.
-    pub(super) fn send_probe(&mut self, id: &CredentialId, trigger: Trigger) {
-        let Some(watched) = self.watched.get(id) else { return };
-        let Some(subject) = watched.subject() else { return };
-        let (house, back, id) = (self.house.clone(), self.back.clone(), id.clone());
-        let generation = watched.life.generation;
-        self.house.flights.spawn(async move {
-            let sent_at = house.clock.now();
-            let result = AssertUnwindSafe(house.upstream.probe(&subject)).catch_unwind().await;
-            let result = result.unwrap_or_else(|_| Ok(panicked()));
-            let landed_at = house.clock.now();
-            let look = Box::new(Look { generation, trigger, sent_at, landed_at, result });
-            let _ = back.send(Message::Probed { id, look });
-        });
-    }
-
-    /// A probe came back.
-    pub(super) async fn probed(&mut self, id: &CredentialId, look: Look) {
-        let Some(watched) = self.watched.get_mut(id) else { return };
-        let provider = watched.assignment.provider.clone();
-        let duration = Duration::try_from(look.landed_at.wall.duration_since(look.sent_at.wall)).unwrap_or_default();
-        let metrics = &self.house.metrics;
-        metrics
-            .credd_upstream_request_duration_seconds
-            .with_label_values(&[&provider.name, "probe"])
-            .observe(duration.as_secs_f64());
-        metrics.credd_probes_total.with_label_values(&[id.as_str()]).inc();
-        let (outcome, verdict) = interpret::probe(&provider, watched.assignment.kind, &look);
-        watched.last_verdict.clone_from(&verdict);
-        if let Some(verdict) = &verdict {
-            self.count_failure(id, verdict, "probe");
-        }
-        let note = Note { verdict, duration: Some(duration), ..Note::of("probed", look.trigger) };
-        self.happen(id, Event::Probed { generation: look.generation, outcome }, note).await;
-        self.end_of_flight(id);
-    }
 }
 
 /// A bug ended the call: whatever it had sent may have been taken (FM-69).
-fn panicked() -> Exchange {
+pub(super) fn panicked() -> Exchange {
     Exchange::Ambiguous(crate::fetch::Trouble { reason: "panic", detail: "credd panicked during the call".into() })
 }
 
@@ -409,29 +374,6 @@ async fn capture(house: &House, id: &CredentialId, attempt: Uuid, reply: &Reply)
         }
         house.clock.sleep(pause).await;
         pause *= 2;
-    }
-}
-
-/// The old material with what the reply brought. What it does not bring stays (RF-30, RF-31).
-fn renewed(
-    old: &Material,
-    tokens: &crate::catalogue::Tokens,
-    sent_at: Now,
-    generation: Generation,
-    attempt: Uuid,
-) -> Material {
-    let end = |life: Option<Duration>| life.and_then(|life| sent_at.wall.checked_add(life).ok());
-    Material {
-        access_token: Some(tokens.access_token.clone()),
-        refresh_token: tokens.refresh_token.clone().or_else(|| old.refresh_token.clone()),
-        token_type: tokens.token_type.clone().or_else(|| old.token_type.clone()),
-        expires_at: end(tokens.lifetime),
-        refresh_expires_at: end(tokens.refresh_lifetime).or(old.refresh_expires_at),
-        scope: tokens.scope.clone().or_else(|| old.scope.clone()),
-        grant_id: old.grant_id.clone().or_else(|| Some(attempt.to_string())),
-        generation: Some(generation),
-        attempt_id: Some(attempt.to_string()),
-        ..old.clone()
     }
 }
 

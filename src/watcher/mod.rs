@@ -11,6 +11,7 @@ mod fleet;
 mod flight;
 mod interpret;
 mod metronome;
+mod probe;
 mod stores;
 mod watched;
 mod write_back;
@@ -110,17 +111,23 @@ enum Message {
     /// The home store has another version of it.
     StoreChanged(CredentialId),
     /// A load ended.
-    Loaded { id: CredentialId, why: LoadReason, result: Result<Box<Loaded>, StoreError> },
+    Loaded { id: CredentialId, why: LoadReason, result: Result<Box<FromStore>, StoreError> },
     /// A flight ended.
     Flown { id: CredentialId, landing: Box<flight::Landing> },
     /// A probe ended.
-    Probed { id: CredentialId, look: Box<flight::Look> },
+    Probed { id: CredentialId, look: Box<probe::Look> },
     /// A beat of a policy, and how far its probes may spread.
     Beat { cron: Arc<str>, spread: Duration },
     /// A write-back ended; the home store now holds that version.
     WrittenBack { id: CredentialId, generation: Generation, version: String },
     /// A write-back was refused for good, or still waits.
     WriteBackWaits { id: CredentialId },
+}
+
+/// What a home store gave, and why it could never take anything back, if so.
+struct FromStore {
+    loaded: Loaded,
+    read_only: Option<String>,
 }
 
 /// Why the home store was asked.
@@ -310,7 +317,8 @@ impl Shard {
         let mine: Vec<CredentialId> =
             self.watched.values().filter(|w| w.assignment.probe == cron).map(|w| w.assignment.id.clone()).collect();
         for id in mine {
-            let offset = spread.mul_f64((self.house.dice)());
+            // Each credential keeps its own place in the beat, so that its probes come at equal distances.
+            let offset = spread.mul_f64(fleet::place(&id));
             self.happen(&id, Event::Beat(offset), effects::Note::quiet(Trigger::Schedule)).await;
         }
     }

@@ -18,6 +18,8 @@ use crate::{
 /// What the settings say of one credential, resolved: everything a shard needs to watch it.
 #[derive(Clone, Debug)]
 pub struct Assignment {
+    /// The settings that it was made from, as text: equal means that nothing changed. Holds no secret.
+    pub settings: String,
     /// Its name.
     pub id: CredentialId,
     /// How it comes to a value.
@@ -70,6 +72,8 @@ pub(super) struct Watched {
     pub first_look: Option<oneshot::Sender<()>>,
     /// The last refusal's verdict, for those who wait.
     pub last_verdict: Option<Verdict>,
+    /// Why its home store can never be written, if so; as it said when it was last read.
+    pub read_only: Option<String>,
     /// What the home store last said, where it was a no.
     pub store_error: Option<StoreError>,
 }
@@ -106,6 +110,7 @@ impl Watched {
             waiting: Vec::new(),
             first_look: None,
             last_verdict: None,
+            read_only: None,
             store_error: None,
         }
     }

@@ -1,0 +1,5 @@
+//! Whole journeys: what a user of credd lives through, from the settings file to the token in a reader's hand.
+
+mod outages;
+mod reading;
+mod revocation;
