@@ -103,8 +103,8 @@ impl Drop for Running {
     }
 }
 
-/// Everything that the program has written to its log.
 impl World {
+    /// Everything that the program has written to its log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.path("credd.log")).unwrap_or_default()
     }
@@ -112,7 +112,7 @@ impl World {
     /// `/metrics`, `/health` and their siblings of a launched program.
     pub async fn asked(&self, path: &str) -> Got {
         let status = self.operator().await.get("/v1/status").await.json();
-        get_tcp(status["health"].as_str().unwrap().parse().unwrap(), path).await
+        get_tcp(status["daemon"]["health"].as_str().unwrap().parse().unwrap(), path).await
     }
 
     /// Waits until a line of `/metrics` is there.

@@ -45,6 +45,8 @@ pub struct World {
     credentials: String,
     head: String,
     daemon: Option<Daemon>,
+    /// Throws of 0 to 1 of a daemon in this process.
+    pub dice: Arc<dyn Fn() -> f64 + Send + Sync>,
 }
 
 /// A grant like that, for the client of all sandboxes.
@@ -61,6 +63,7 @@ impl World {
             credentials: String::new(),
             head: String::new(),
             daemon: None,
+            dice: Arc::new(credd::cli::run::throw),
         }
     }
 
@@ -172,7 +175,7 @@ impl World {
         let environment = Environment {
             clock: Arc::new(SystemClock),
             redactor: Redactor::default(),
-            dice: Arc::new(credd::cli::run::throw),
+            dice: self.dice.clone(),
             telemetry: None,
         };
         self.daemon = Some(Daemon::start(self.load(), environment).await?);
