@@ -142,7 +142,11 @@ impl HouseWatch {
                 _ => {}
             }
         }
-        let after = reports.into_iter().map(|(name, report)| (name, report.down_since)).collect();
+        let after = |(name, report): (String, StoreReport)| {
+            let known = before.get(&name).copied().flatten();
+            (name, if report.up.is_none() { known } else { report.down_since })
+        };
+        let after = reports.into_iter().map(after).collect();
         (facts, Some(after))
     }
 

@@ -19,7 +19,7 @@ mod write_back;
 pub use endpoint::{Admission, Endpoints};
 pub use fleet::{Fleet, FleetParts};
 pub use interpret::prove;
-pub use metronome::{Metronome, check_cron};
+pub use metronome::{Metronome, SCHEDULER, check_cron};
 pub use stores::StoreReport;
 pub use watched::Assignment;
 

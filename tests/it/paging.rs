@@ -1,5 +1,6 @@
 //! From a fact to a page that somebody reads: mail and webhooks against real servers, and the outbox between.
 
+mod absent;
 mod canary;
 mod clock;
 mod house;
