@@ -96,12 +96,8 @@ pub async fn prepare(ledger: &Ledger, number: usize, replaces: i64) {
 /// The rotated token: sealed, fenced, audited, its flight closed, and due to be written to its home store.
 pub async fn promote(ledger: &Ledger, number: usize, replaces: i64) {
     let close = FlightStep::Close { attempt: attempt(number, replaces), outcome: "promoted" };
-    let promoted = Transition {
-        flight: Some(close),
-        value: Some(value(replaces)),
-        write_back: true,
-        ..step(number, "refreshed")
-    };
+    let promoted =
+        Transition { flight: Some(close), value: Some(value(replaces)), write_back: true, ..step(number, "refreshed") };
     ledger.rotation().commit(promoted).await.expect("the ledger is sound");
 }
 

@@ -57,7 +57,9 @@ pub fn readers(socket: &str, path: &str, count: usize) {
 
 async fn one_reader(mut stream: UnixStream, request: Vec<u8>, mut started: watch::Receiver<bool>) -> (bool, u64) {
     started.wait_for(|started| *started).await.expect("the crowd is told");
-    stream.write_all(&request).await.expect("the server reads");
+    if stream.write_all(&request).await.is_err() {
+        return (false, nanoseconds());
+    }
     let mut answer = Vec::with_capacity(2048);
     while load::length(&answer).is_none_or(|whole| answer.len() < whole) {
         if stream.read_buf(&mut answer).await.unwrap_or(0) == 0 {

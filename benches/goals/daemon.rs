@@ -4,16 +4,15 @@ use std::{
     fmt::Write as _,
     fs,
     io::{Read, Write},
-    net::TcpStream,
-    os::unix::net::UnixStream,
-    path::{Path, PathBuf},
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
     process::Stdio,
 };
 
 use serde_json::{Value, json};
 
 use super::{
-    load,
+    load::{self, Connection},
     process::{Role, credd, folder, nanoseconds},
     publishing::name,
 };
@@ -68,16 +67,20 @@ fn client_id(number: usize, clients: usize) -> String {
 pub struct House {
     folder: tempfile::TempDir,
     sockets: tempfile::TempDir,
+    health: String,
     credentials: usize,
 }
 
 impl House {
     /// For credentials of that sandbox; their grants are put into the embedded store. `more` is added to the policy.
     pub fn build(sandbox: &Sandbox, credentials: usize, clients: usize, access_ttl: u64, more: &str) -> Self {
-        let house = Self { folder: folder(), sockets: tempfile::tempdir().expect("a folder"), credentials };
+        // A port that was free a moment ago: whoever asks for readiness must know it before the daemon says so.
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port is free");
+        let sockets = tempfile::tempdir().expect("a folder");
+        let house = Self { folder: folder(), sockets, health: port.to_string(), credentials };
         let ledger = house.folder.path().join("ledger.db");
         let mut settings = format!(
-            "startup = \"warn\"\n[server]\nhealth = \"127.0.0.1:0\"\nsocket = {:?}\nconnections_per_uid = 20000\n\
+            "startup = \"warn\"\n[server]\nhealth = \"{port}\"\nsocket = {:?}\nconnections_per_uid = 20000\n\
              [ledger]\npath = {ledger:?}\n[policies.default]\nprobe = \"0 0 0 1 1 *\"\n{more}\n",
             house.socket(),
         );
@@ -120,40 +123,37 @@ impl House {
         self.sockets.path().join("admin.sock")
     }
 
-    /// Starts the daemon; it is there when a read of its last credential brings a token. Says how long that took.
+    /// Starts the daemon; it serves when it is ready and a read of its last credential brings a token. Says how long
+    /// that took.
     pub fn start(&self) -> (Role, u64) {
         let settings = self.settings();
         let begun = nanoseconds();
         let role = Role::credd(&["--config", settings.to_str().expect("text"), "run"]);
-        let wanted = load::request(&format!("/v1/tokens/{}", name(self.credentials - 1)));
-        while !answers(&self.socket(), &wanted) {
-            assert!(nanoseconds() - begun < 120_000_000_000, "the daemon does not serve within two minutes");
-            std::thread::sleep(std::time::Duration::from_micros(200));
+        while !is_ready(&self.health) {
+            assert!(nanoseconds() - begun < 120_000_000_000, "the daemon is not ready within two minutes");
+            std::thread::sleep(std::time::Duration::from_micros(500));
         }
+        let read = load::request(&format!("/v1/tokens/{}", name(self.credentials - 1)));
+        assert!(load::is_good(Connection::open(&self.socket()).exchange(&read)), "it is ready and serves no token");
         (role, nanoseconds() - begun)
     }
 
     /// Where health and metrics are.
-    pub fn health(&self) -> String {
-        let operator = UnixStream::connect(self.admin()).expect("it listens");
-        let status = http_over(operator, "GET", "/v1/status", "");
-        let status: Value = serde_json::from_str(&status).expect("it answers JSON");
-        status["daemon"]["health"].as_str().expect("it listens").to_owned()
+    pub fn health(&self) -> &str {
+        &self.health
     }
 }
 
-fn answers(socket: &Path, request: &[u8]) -> bool {
-    let Ok(mut stream) = UnixStream::connect(socket) else { return false };
-    let mut head = [0; 12];
-    stream.write_all(request).and_then(|()| stream.read_exact(&mut head)).is_ok() && load::is_good(&[&head[..], b" "].concat())
+fn is_ready(health: &str) -> bool {
+    let Ok(mut stream) = TcpStream::connect(health) else { return false };
+    let mut head = [0; 13];
+    stream.write_all(&load::request("/readyz")).and_then(|()| stream.read_exact(&mut head)).is_ok()
+        && load::is_good(&head)
 }
 
 /// One exchange on a connection of its own.
 pub fn http(address: &str, method: &str, path: &str, body: &str) -> String {
-    http_over(TcpStream::connect(address).expect("it listens"), method, path, body)
-}
-
-fn http_over(mut stream: impl Read + Write, method: &str, path: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
     let length = body.len();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\

@@ -34,7 +34,7 @@ pub fn measure(table: &mut Table) {
     let sandbox = Sandbox::start();
     let house = House::build(&sandbox, REFRESHES, CLIENTS, 86_400, "");
     let (_daemon, _) = house.start();
-    let health = house.health();
+    let health = house.health().to_owned();
     // The first reads of a round of quiet would meet the end of the start.
     thread::sleep(QUIET);
     let (mut quiet, mut busy, mut took, mut scraped) = (vec![], vec![], vec![], 0);

@@ -52,7 +52,12 @@ pub fn measure(table: &mut Table) {
         promised: promised.into(),
         met,
     };
-    table.add(row("a million entries, none due: CPU", format!("{:.3} % of a core", idle * 100.0), "≤ 1 %", idle <= 0.01));
+    table.add(row(
+        "a million entries, none due: CPU",
+        format!("{:.3} % of a core", idle * 100.0),
+        "≤ 1 %",
+        idle <= 0.01,
+    ));
     table.add(row("memory an entry", format!("{bytes:.0} B"), "≤ 100 B", bytes <= 100.0));
     let cost = busy as f64 / LOOK.as_nanos() as f64 * 100.0;
     let words = format!("p99 {} over {} deadlines ({cost:.1} % of a core)", time(p99 as f64), thousands(ran as f64));
@@ -79,7 +84,8 @@ pub fn queue(entries: usize) {
     say(process::resident(std::process::id()));
     let mut queues: Vec<Queue> = (0..SHARDS).map(|_| Queue::new()).collect();
     for (number, id) in ids.iter().enumerate() {
-        queues[number % SHARDS].push(Reverse((far + Duration::from_millis(number as u64 * 7919 % 1_000_000), id.clone())));
+        queues[number % SHARDS]
+            .push(Reverse((far + Duration::from_millis(number as u64 * 7919 % 1_000_000), id.clone())));
     }
     say(process::resident(std::process::id()));
 
@@ -92,7 +98,8 @@ pub fn queue(entries: usize) {
     // The first is due when the queues have been dealt.
     let now = SystemClock.now().wall + Duration::from_secs(2);
     let step = SPREAD / u32::try_from(entries).expect("a million");
-    let queues = deal(ids.iter().enumerate().map(|(number, id)| (now + step * u32::try_from(number).expect("small"), id)));
+    let queues =
+        deal(ids.iter().enumerate().map(|(number, id)| (now + step * u32::try_from(number).expect("small"), id)));
     let spent = cpu();
     let found = run(&runtime, queues);
     let spent = cpu() - spent;

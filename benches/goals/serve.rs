@@ -21,7 +21,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    commit, process::{listen, nanoseconds, say},
+    commit,
+    process::{listen, nanoseconds, say},
     publishing::{TOKEN, published},
 };
 

@@ -39,6 +39,8 @@ const FIRST_LOOK: Duration = Duration::from_secs(10);
 /// Per-credential series of `/metrics` at most.
 const MOST_SERIES: usize = 50_000;
 const SHARDS: u16 = 64;
+/// Flights have 40 s, and a ledger that does not write some more.
+const LONGEST_DRAIN: Duration = Duration::from_secs(60);
 /// A part that must keep going and leaves no mark for so long is stuck. Shards leave one every 15 s, and wait for a
 /// ledger or a home store no longer than this.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -56,8 +58,6 @@ const COMPONENTS: [&str; 11] = [
     "upstream",
     "watcher",
 ];
-/// Flights have 40 s, and a ledger that does not write some more.
-const LONGEST_DRAIN: Duration = Duration::from_secs(60);
 
 /// What a daemon is started with, beside its settings.
 #[derive(Clone)]

@@ -70,11 +70,6 @@ impl Health {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What it says now.
-    pub fn status(&self) -> Option<u16> {
-        self.changes().last().map(|(_, status)| *status)
-    }
-
     /// Whether this is another answer than the one before; `None` if it is the first.
     fn note(&self, at: Duration, status: u16) -> Option<bool> {
         let mut changes = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -36,6 +36,10 @@ pub struct Tally {
     pub refused: AtomicU64,
     /// Tokens that were pushed to those who follow the watch stream.
     pub pushed: AtomicU64,
+    /// New values that came after the old one had ended.
+    pub late: AtomicU64,
+    /// The longest plain read, in microseconds.
+    pub slowest: AtomicU64,
     /// How the first failed read failed.
     first: Mutex<Option<String>>,
 }
@@ -90,8 +94,10 @@ impl Member {
     async fn poll(mut self) {
         let path = format!("/v1/tokens/{}", self.name);
         loop {
-            let excused = self.withdrawn.has(self.name);
+            let (excused, began) = (self.withdrawn.has(self.name), self.clock.now().boot);
             let answer = self.reader.ask(request(Method::GET, &path, Bytes::new())).await;
+            let took = self.clock.now().boot.saturating_sub(began).as_micros();
+            self.tally.slowest.fetch_max(u64::try_from(took).unwrap_or(u64::MAX), Relaxed);
             self.judge(&answer, excused);
             self.clock.sleep(WORK).await;
         }

@@ -54,16 +54,7 @@ fn time(text: &str) -> Result<Duration, String> {
 
 /// Runs it. Exit code 0 if all that was promised happened.
 pub async fn run(args: Args) -> ExitCode {
-    let clock = Arc::new(SystemClock);
-    let live = !args.plain && std::io::stdout().is_terminal();
-    let stage = match Stage::build(clock).await {
-        Ok(stage) => stage,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match perform(stage, &args, live).await {
+    match perform(&args).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -74,9 +65,12 @@ pub async fn run(args: Args) -> ExitCode {
 }
 
 /// Whether all that was promised happened.
-async fn perform(stage: Stage, args: &Args, live: bool) -> Result<bool, String> {
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| format!("Ctrl-C cannot be received: {error}"))?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| format!("signals cannot be received: {error}"))?;
+async fn perform(args: &Args) -> Result<bool, String> {
+    // Listened to from the beginning, so that whatever is interrupted leaves nothing behind.
+    let listen = |kind| signal(kind).map_err(|error| format!("signals cannot be received: {error}"));
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let stage = Stage::build(Arc::new(SystemClock)).await?;
+    let live = !args.plain && std::io::stdout().is_terminal();
     let length = if args.length.is_zero() { USUAL } else { args.length };
     let view = View::new(stage.clock.clone(), live);
     view.introduce(&stage, args.length);

@@ -1,6 +1,6 @@
 //! What the daemon publishes of each credential, told in plain words as it happens.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -20,11 +20,14 @@ use crate::{
 pub fn follow(stage: &Stage, view: &Arc<View>, tasks: &TaskTracker, stop: &CancellationToken) {
     for role in &CAST {
         let Some(mut watch) = stage.watched().watch(role.name) else { continue };
-        let view = view.clone();
+        let (view, tally) = (view.clone(), stage.tally.clone());
         tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
             let mut before: Option<publish::View> = None;
             while let Some(Seen::Edition(edition)) = watch.next().await {
                 let after = edition.view.clone();
+                if before.as_ref().is_some_and(|before| is_late(before, &after, view.clock.now().wall)) {
+                    tally.late.fetch_add(1, Relaxed);
+                }
                 if let Some(before) = &before
                     && let Some((tone, text)) = tell(before, &after, view.clock.now().wall)
                 {
@@ -34,6 +37,11 @@ pub fn follow(stage: &Stage, view: &Arc<View>, tasks: &TaskTracker, stop: &Cance
             }
         }));
     }
+}
+
+/// Whether a new value came after the old one had ended.
+fn is_late(before: &publish::View, after: &publish::View, now: Timestamp) -> bool {
+    after.generation > before.generation && before.left(now).is_some_and(|left| left <= SignedDuration::ZERO)
 }
 
 /// What is news in it, if anything is.
@@ -58,7 +66,12 @@ fn tell(before: &publish::View, after: &publish::View, now: Timestamp) -> Option
     let text = match failed {
         Failure::RateLimitReached => format!("{name}: refresh rate-limited{again}{serves}"),
         Failure::UpstreamUnavailable => format!("{name}: refresh failed, the provider is down{again}{serves}"),
-        Failure::CredentialRevoked => format!("{name}: the provider refuses the grant; looking a second time before anybody is paged"),
+        Failure::CredentialRevoked if after.state == State::Suspect => {
+            format!("{name}: the provider refuses the grant; looking a second time before anybody is paged")
+        }
+        Failure::CredentialExpired | Failure::CredentialRejected | Failure::CredentialRevoked => {
+            format!("{name}: the API refuses its token before its date; a refresh decides")
+        }
         other => format!("{name}: {other}{again}{serves}"),
     };
     Some((Tone::Warn, text))

@@ -64,7 +64,9 @@ impl Stage {
     pub async fn build(clock: Arc<dyn Clock>) -> Result<Self, String> {
         if std::env::var_os("CREDD_SOCKET").is_some_and(|path| !path.is_empty()) {
             // It wins over the settings, and would put the demo in the place of the daemon that stands there.
-            return Err("CREDD_SOCKET is set, and the demo has a socket of its own: env -u CREDD_SOCKET credd demo".into());
+            return Err(
+                "CREDD_SOCKET is set, and the demo has a socket of its own: env -u CREDD_SOCKET credd demo".into()
+            );
         }
         let folder = Folder::new()?;
         let options = Options { clock: clock.clone(), ..Options::default() };
@@ -89,7 +91,8 @@ impl Stage {
         let loaded = cli::run::load(&context).map_err(|problems| problems.to_string())?;
         let redactor = Redactor::default();
         let references = References::new(loaded.path.as_deref(), redactor.clone());
-        let ledger = daemon::ledger(&loaded.config, &references, clock.clone()).await.map_err(|error| error.to_string())?;
+        let ledger =
+            daemon::ledger(&loaded.config, &references, clock.clone()).await.map_err(|error| error.to_string())?;
         let mut grants = BTreeMap::new();
         for role in &CAST {
             let (id, document) = role.grant(&sandbox);

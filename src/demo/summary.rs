@@ -44,7 +44,11 @@ fn promised(script: &Script, promise: Promise) -> Line {
         Promise::Revocation => "revocation paged",
         Promise::Healing => "healed",
     };
+    let late = script.tally.late.load(Relaxed);
     match script.outcome(promise) {
+        Some(Ok(_)) if promise == Promise::Proactive && late > 0 => {
+            (what, false, format!("{late} refreshes came after the old token had ended"))
+        }
         Some(Ok(facts)) => (what, true, facts),
         Some(Err(why)) => (what, false, why),
         None => (what, false, "the demo ended before it came".into()),
@@ -55,9 +59,12 @@ fn reads(script: &Script) -> Line {
     let tally = &script.tally;
     let [good, failed, refused, pushed] =
         [&tally.good, &tally.failed, &tally.refused, &tally.pushed].map(|count| count.load(Relaxed));
+    let slowest = tally.slowest.load(Relaxed) as f64 / 1000.0;
     let first = tally.first_failure().map(|why| format!("; the first: {why}")).unwrap_or_default();
     let facts = format!(
-        "failed reads {failed} of {good}{first}; {pushed} tokens pushed; {refused} reads refused while the grant was dead"
+        "failed reads {failed} of {}{first} (the slowest took {slowest:.1} ms); {pushed} tokens pushed; {refused} refused \
+         while their grant was dead",
+        good + failed
     );
     ("reads", failed == 0 && good > 0 && pushed > 0, facts)
 }
@@ -85,14 +92,20 @@ fn pages(script: &Script) -> Line {
     let count = |by| script.inbox.count(by, Says::Opened);
     let (mail, hook, forged) = (count(By::Mail), count(By::Hook), script.inbox.count(By::Forged, Says::Other));
     let other = script.inbox.count(By::Mail, Says::Other) + script.inbox.count(By::Hook, Says::Other);
-    let facts = format!("pages, 1 promised for each channel: mail {mail}, webhook {hook} (bad signatures {forged}, others {other})");
+    let facts = format!(
+        "pages, 1 promised for each channel: mail {mail}, webhook {hook} (bad signatures {forged}, others {other})"
+    );
     ("paged once", (mail, hook, forged, other) == (1, 1, 0, 0), facts)
 }
 
 fn resolves(script: &Script) -> Line {
     let count = |by| script.inbox.count(by, Says::Resolved);
     let (mail, hook) = (count(By::Mail), count(By::Hook));
-    ("resolved once", (mail, hook) == (1, 1), format!("resolves, 1 promised for each channel: mail {mail}, webhook {hook}"))
+    (
+        "resolved once",
+        (mail, hook) == (1, 1),
+        format!("resolves, 1 promised for each channel: mail {mail}, webhook {hook}"),
+    )
 }
 
 /// Green, red once for the revocation, green again: neither the limit nor the outage has flipped it.

@@ -93,7 +93,7 @@ impl View {
              {me} --socket {socket} status --watch\n  \
              curl -i {health}\n  \
              curl -s {base}/metrics | grep credd_credential_generation\n  \
-             curl -s --unix-socket {socket} http://credd/v1/credentials\n  \
+             curl --unix-socket {socket} http://credd/v1/credentials\n  \
              curl -s --unix-socket {socket} -o /dev/null -w '%{{http_code}}\\n' http://credd/v1/tokens/crm\n  \
              curl -s {}/admin/counters\n",
             CAST.len(),

@@ -121,6 +121,9 @@ pub struct Transition {
     pub audit: Vec<Entry>,
 }
 
+/// The outcome of a flight whose grant was replaced while it was out. Its reply is kept.
+pub const SUPERSEDED: &str = "superseded";
+
 /// What becomes of a flight in a transition.
 #[derive(Clone, Debug)]
 pub enum FlightStep {
@@ -133,7 +136,7 @@ pub enum FlightStep {
         /// When the call is certainly dead.
         deadline: Timestamp,
     },
-    /// The flight is over (`promoted`, `refused`, `not_sent`, `aborted`, `lost`).
+    /// The flight is over (`promoted`, `refused`, `not_sent`, `aborted`, `lost`, [`SUPERSEDED`]).
     Close {
         /// Which.
         attempt: Uuid,

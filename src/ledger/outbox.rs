@@ -11,7 +11,7 @@ use super::{
     time,
 };
 use crate::{
-    credential::{CredentialId, Generation, Material},
+    credential::{CredentialId, Fingerprint, Generation, Material},
     seal::Sealer,
 };
 
@@ -85,6 +85,48 @@ impl Outbox<'_> {
                         let fact = Fact { kind, credential, group: String::new(), change, at: tx.now };
                         incidents::apply(tx, &fact).await?;
                     }
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// What the home store holds now, although it is no news: later writes and changes are compared with it.
+    pub async fn store_holds(
+        &self,
+        id: &CredentialId,
+        store_version: &str,
+        root: Option<&Fingerprint>,
+    ) -> Result<(), LedgerError> {
+        let (id, version, root) = (id.clone(), store_version.to_owned(), root.map(ToString::to_string));
+        self.0
+            .write(move |tx| {
+                let (id, version, root) = (id.clone(), version.clone(), root.clone());
+                Box::pin(async move {
+                    tx.conn
+                        .execute(
+                            "UPDATE credential SET store_version = $2, \
+                             store_fingerprint = COALESCE($3, store_fingerprint) WHERE id = $1",
+                            values![id.as_str(), version, root],
+                        )
+                        .await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// A home store answers again: what waited for it waits no longer.
+    pub async fn retry_unreachable(&self, now: Timestamp) -> Result<(), LedgerError> {
+        self.0
+            .write(move |tx| {
+                Box::pin(async move {
+                    tx.conn
+                        .execute(
+                            "UPDATE write_back SET next_try_at = $1 WHERE next_try_at > $1 AND error = 'unreachable'",
+                            values![now.as_microsecond()],
+                        )
+                        .await?;
                     Ok(())
                 })
             })

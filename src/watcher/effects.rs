@@ -118,7 +118,7 @@ impl Shard {
 
     pub(super) fn publish(&mut self, id: &CredentialId) {
         let now = self.house.clock.now();
-        if let Some(watched) = self.watched.get(id) {
+        if let Some(watched) = self.watched.get(id).filter(|watched| !watched.leaving) {
             self.house.publisher.set(watched.published(now));
         }
     }

@@ -6,14 +6,14 @@ use futures_util::FutureExt;
 use jiff::SignedDuration;
 use uuid::Uuid;
 
-use super::{Admission, House, Message, Shard, effects::Note, interpret};
+use super::{Admission, House, LoadReason, Message, Shard, effects::Note, interpret};
 use crate::{
     clock::Now,
-    credential::{CredentialId, Failure, Material, Reply, Rotation, Verdict},
+    credential::{CredentialId, Failure, Fingerprint, Generation, Material, Reply, Rotation, Verdict},
     failpoint,
     fetch::Exchange,
-    ledger::{Attempt, FlightStep, LedgerError, NewValue, Stage},
-    lifecycle::{Commit, Event, Flight, Promoted, Trigger},
+    ledger::{Attempt, FlightStep, LedgerError, NewValue, SUPERSEDED, Stage},
+    lifecycle::{Commit, Event, Promoted, Trigger},
     upstream::Unmakable,
 };
 
@@ -29,6 +29,10 @@ const UNSAVED_AFTER: Duration = Duration::from_secs(2);
 /// How a flight ended, as its task reports it.
 pub(super) struct Landing {
     pub attempt: Uuid,
+    /// The generation that it was to bring.
+    pub target: Generation,
+    /// Of the grant that it presented.
+    pub presented: Fingerprint,
     pub trigger: Trigger,
     pub sent_at: Now,
     pub landed_at: Now,
@@ -70,10 +74,11 @@ impl Shard {
         failpoint::reach("CP-02");
         let attempt = new_attempt(now);
         let generation = self.watched.get(id).map(|watched| watched.life.generation).unwrap_or_default();
+        let (target, presented) = (generation.next(), self.house.ledger.sealer().fingerprint(&root));
         let intent = Attempt {
             id: attempt,
-            target: generation.next(),
-            presents: self.house.ledger.sealer().fingerprint(&root),
+            target,
+            presents: presented.clone(),
             prepared_at: now.wall,
             boot_id: self.house.boot_id.clone(),
             stage: Stage::Prepared,
@@ -117,7 +122,7 @@ impl Shard {
                 capture(&house, &id, attempt, reply).await;
             }
             failpoint::reach("CP-13");
-            let landing = Box::new(Landing { attempt, trigger, sent_at, landed_at, result });
+            let landing = Box::new(Landing { attempt, target, presented, trigger, sent_at, landed_at, result });
             // The shard outlives its flights: the fleet drains them first.
             let _ = back.send(Message::Flown { id, landing });
         };
@@ -157,6 +162,10 @@ impl Shard {
         match outcome {
             interpret::Refreshed::Tokens(tokens) => {
                 self.house.note_answer(&endpoint, landing.landed_at.wall, true);
+                if self.is_superseded(id, &landing) {
+                    self.superseded(id, attempt, trigger).await;
+                    return;
+                }
                 self.promote(id, attempt, trigger, landing.sent_at, duration, *tokens).await;
             }
             interpret::Refreshed::No { verdict, commit } => {
@@ -189,19 +198,6 @@ impl Shard {
                 self.end_of_flight(id);
             }
         }
-    }
-
-    /// The flight's grant is no longer the one: no failure of the new one, which may be refreshed at once.
-    async fn supersede(&mut self, id: &CredentialId, trigger: Trigger, attempt: Uuid) {
-        let verdict = Verdict::of(Failure::Unclassified, "superseded");
-        let event = Event::Aborted { verdict, retry_at: Some(self.house.clock.now().wall) };
-        let flight = Some(FlightStep::Close { attempt, outcome: "superseded" });
-        let note = Note { attempt: Some(attempt), flight, ..Note::of("refresh_superseded", trigger) };
-        if let Err(error) = self.step(id, event.clone(), note).await {
-            tracing::error!(credential = %id, %error, "a superseded refresh was not closed; recovery will close it");
-            self.happen(id, event, Note::quiet(trigger)).await;
-        }
-        self.end_of_flight(id);
     }
 
     async fn promote(
@@ -262,13 +258,7 @@ impl Shard {
         loop {
             match self.step(id, event.clone(), note.clone()).await {
                 Ok(()) => break,
-                Err(LedgerError::Fenced { found, .. }) => {
-                    // The home store brought another grant while this one was out: the operator's wins. The reply
-                    // stays captured and sealed in the ledger.
-                    tracing::warn!(credential = %id, %found, "a refresh landed after its grant was replaced");
-                    self.supersede(id, trigger, attempt).await;
-                    return;
-                }
+                Err(LedgerError::Fenced { .. }) => return self.superseded(id, attempt, trigger).await,
                 Err(error) => {
                     // The provider has rotated: the token is held here and in the capture, and we never give up.
                     tracing::error!(credential = %id, %error, "the ledger refuses a new token; trying again");
@@ -290,12 +280,43 @@ impl Shard {
         });
         if let Some(watched) = self.watched.get_mut(id) {
             watched.last_verdict = None;
+            if write_back {
+                watched.write_back_wanted = generation.max(watched.write_back_wanted);
+            }
         }
         self.house.metrics.credd_rotations_total.with_label_values(&[id.as_str(), "refresh"]).inc();
         if write_back {
             self.house.stores.write_back_soon();
         }
         failpoint::reach("CP-16");
+        self.end_of_flight(id);
+    }
+
+    /// Whether the home store brought another grant while this one was out: the operator's wins (FAULTS §4.4).
+    fn is_superseded(&self, id: &CredentialId, landing: &Landing) -> bool {
+        let Some(watched) = self.watched.get(id) else { return false };
+        let root = watched.material.as_ref().and_then(|material| material.root());
+        watched.assignment.kind.spends_grant()
+            && watched.life.generation.next() != landing.target
+            && root.map(|root| self.house.ledger.sealer().fingerprint(root)).as_ref() != Some(&landing.presented)
+    }
+
+    /// The reply stays captured and sealed in the ledger: it may hold the only living token of the grant that was replaced.
+    async fn superseded(&mut self, id: &CredentialId, attempt: Uuid, trigger: Trigger) {
+        tracing::warn!(credential = %id, %attempt, "a refresh landed after its grant was replaced; the reply is kept");
+        let verdict = Verdict::of(Failure::Unclassified, "superseded");
+        let note = Note {
+            attempt: Some(attempt),
+            flight: Some(FlightStep::Close { attempt, outcome: SUPERSEDED }),
+            detail: Some("its grant was replaced in the home store meanwhile; the reply is kept".to_owned()),
+            ..Note::of("refresh_superseded", trigger)
+        };
+        // No failure of the grant that took its place, which waits for nothing.
+        let event = Event::Aborted { verdict, retry_at: Some(self.house.clock.now().wall) };
+        if let Err(error) = self.step(id, event.clone(), note).await {
+            tracing::error!(credential = %id, %error, "a superseded refresh was not written; recovery will close it");
+            self.happen(id, event, Note::quiet(trigger)).await;
+        }
         self.end_of_flight(id);
     }
 
@@ -321,32 +342,19 @@ impl Shard {
     /// Whoever waited for the flight is told.
     pub(super) fn end_of_flight(&mut self, id: &CredentialId) {
         let Some(watched) = self.watched.get_mut(id) else { return };
-        let again =
-            matches!(watched.life.flight(), Flight::Prepared { .. } | Flight::Sent { .. } | Flight::Received { .. });
-        if !again {
+        if !watched.life.is_in_flight() {
             let message = match &watched.last_verdict {
                 None => "refreshed".to_owned(),
                 Some(verdict) => format!("not refreshed: {}", verdict.failure),
             };
             watched.answer_all(&message);
+            if watched.leaving {
+                let _ = self.back.send(Message::Forget(id.clone()));
+            } else if std::mem::take(&mut watched.look_again) {
+                self.load(id, LoadReason::Changed);
+            }
         }
         self.publish(id);
-    }
-
-    pub(super) fn count_failure(&self, id: &CredentialId, verdict: &Verdict, operation: &str) {
-        let metrics = &self.house.metrics;
-        let Some(watched) = self.watched.get(id) else { return };
-        let provider = &watched.assignment.provider.name;
-        metrics.credd_upstream_failures_total.with_label_values(&[provider.as_str(), verdict.failure.as_str()]).inc();
-        let by_credential = if operation == "probe" {
-            &metrics.credd_probe_failures_total
-        } else {
-            &metrics.credd_refresh_failures_total
-        };
-        by_credential.with_label_values(&[id.as_str(), verdict.failure.as_str()]).inc();
-        if verdict.failure == Failure::Unclassified {
-            metrics.credd_upstream_unclassified_total.with_label_values(&[provider.as_str(), "other"]).inc();
-        }
     }
 }
 

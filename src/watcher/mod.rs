@@ -5,6 +5,7 @@
 
 mod adopt;
 mod asks;
+mod deadlines;
 mod effects;
 mod endpoint;
 mod fleet;
@@ -16,6 +17,7 @@ mod stores;
 mod watched;
 mod write_back;
 
+pub use deadlines::Deadlines;
 pub use endpoint::{Admission, Endpoints};
 pub use fleet::{Fleet, FleetParts};
 pub use interpret::prove;
@@ -24,8 +26,7 @@ pub use stores::StoreReport;
 pub use watched::Assignment;
 
 use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
+    collections::HashMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -111,6 +112,8 @@ enum Message {
     Forget(CredentialId),
     /// The home store has another version of it.
     StoreChanged(CredentialId),
+    /// The home store stopped answering for it, or answers again and nothing has changed.
+    StoreStale(CredentialId, bool),
     /// A load ended.
     Loaded { id: CredentialId, why: LoadReason, result: Result<Box<FromStore>, StoreError> },
     /// A flight ended.
@@ -157,7 +160,7 @@ struct Shard {
     number: u16,
     house: Arc<House>,
     watched: HashMap<CredentialId, Watched>,
-    deadlines: BinaryHeap<Reverse<(Timestamp, CredentialId)>>,
+    deadlines: Deadlines,
     /// Those of a life that ended in a panic: they begin anew from the ledger.
     lost: Vec<Assignment>,
     /// Refresh requests of this shard that are out.
@@ -176,7 +179,7 @@ impl Shard {
         asks: mpsc::Receiver<Ask>,
     ) -> Self {
         let (back, inbox) = inbox;
-        let (watched, deadlines) = (HashMap::new(), BinaryHeap::new());
+        let (watched, deadlines) = (HashMap::new(), Deadlines::default());
         Self { number, house, watched, deadlines, lost: Vec::new(), air: TaskTracker::new(), inbox, back, asks }
     }
 
@@ -187,7 +190,7 @@ impl Shard {
             (self.house.alive)(self.number);
             self.wake_due().await;
             let now = self.house.clock.now();
-            let wait = self.deadlines.peek().map_or(LONGEST_SLEEP, |Reverse((at, _))| {
+            let wait = self.deadlines.next().map_or(LONGEST_SLEEP, |at| {
                 // At least a moment: a deadline that changes nothing must not spin.
                 Duration::try_from(at.duration_since(now.wall)).unwrap_or(Duration::from_millis(1)).min(LONGEST_SLEEP)
             });
@@ -268,15 +271,8 @@ impl Shard {
     async fn wake_due(&mut self) {
         loop {
             let now = self.house.clock.now();
-            match self.deadlines.peek() {
-                Some(Reverse((at, _))) if *at <= now.wall => {}
-                _ => return,
-            }
-            let Some(Reverse((at, id))) = self.deadlines.pop() else { return };
+            let Some((at, id)) = self.deadlines.take_due(now.wall) else { return };
             let Some(watched) = self.watched.get_mut(&id) else { continue };
-            if watched.deadline != Some(at) {
-                continue;
-            }
             watched.deadline = None;
             let late = now.wall.duration_since(at).as_secs_f64();
             self.house.metrics.credd_scheduler_lag_seconds.observe(late.max(0.0));
@@ -291,12 +287,8 @@ impl Shard {
         let next = watched.life.next_deadline(now, &watched.assignment.policy);
         // What is due already and did not act waits for something else; look again soon, not at once.
         let next = next.map(|at| if at <= now.wall { now.wall + Duration::from_secs(1) } else { at });
-        if next != watched.deadline {
-            watched.deadline = next;
-            if let Some(at) = next {
-                self.deadlines.push(Reverse((at, id.clone())));
-            }
-        }
+        self.deadlines.set(id, watched.deadline, next);
+        watched.deadline = next;
     }
 
     async fn receive(&mut self, message: Message) {
@@ -305,6 +297,7 @@ impl Shard {
             Message::Change(assignment) => self.change(*assignment).await,
             Message::Forget(id) => self.forget(&id).await,
             Message::StoreChanged(id) => self.load(&id, LoadReason::Changed),
+            Message::StoreStale(id, stale) => self.flag(&id, |flags| flags.store_stale = stale),
             Message::Loaded { id, why, result } => self.loaded(&id, why, result).await,
             Message::Flown { id, landing } => self.flown(&id, *landing).await,
             Message::Probed { id, look } => self.probed(&id, *look).await,
@@ -325,14 +318,14 @@ impl Shard {
     }
 
     fn written_back(&mut self, id: &CredentialId, generation: Generation, version: String) {
-        if let Some(watched) = self.watched.get_mut(id) {
-            watched.store_version = Some(version);
-            if generation == watched.life.generation {
-                let root = watched.material.as_ref().and_then(|material| material.root());
-                watched.store_fingerprint = root.map(|root| self.house.ledger.sealer().fingerprint(root));
-            }
+        let Some(watched) = self.watched.get_mut(id) else { return };
+        watched.store_version = Some(version);
+        if generation == watched.life.generation {
+            let root = watched.material.as_ref().and_then(|material| material.root());
+            watched.store_fingerprint = root.map(|root| self.house.ledger.sealer().fingerprint(root));
         }
-        self.flag(id, |flags| flags.writeback_pending = false);
+        let newer_waits = watched.write_back_wanted > generation;
+        self.flag(id, |flags| flags.writeback_pending = newer_waits);
     }
 
     /// Changes a fact beside the lifecycle and publishes it.
@@ -341,7 +334,7 @@ impl Shard {
         let Some(watched) = self.watched.get_mut(id) else { return };
         let before = watched.flags;
         change(&mut watched.flags);
-        if watched.flags != before {
+        if watched.flags != before && !watched.leaving {
             self.house.publisher.set(watched.published(now));
         }
     }

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use super::{Message, Shard, effects::Note, flight::panicked, interpret};
 use crate::{
     clock::Now,
-    credential::{CredentialId, Generation},
+    credential::{CredentialId, Failure, Generation, Verdict},
     fetch::Exchange,
     lifecycle::{Event, Trigger},
     upstream::Unmakable,
@@ -58,5 +58,22 @@ impl Shard {
         let note = Note { verdict, duration: Some(duration), ..Note::of("probed", look.trigger) };
         self.happen(id, Event::Probed { generation: look.generation, outcome }, note).await;
         self.end_of_flight(id);
+    }
+
+    /// Counts a refusal of a refresh or a probe.
+    pub(super) fn count_failure(&self, id: &CredentialId, verdict: &Verdict, operation: &str) {
+        let metrics = &self.house.metrics;
+        let Some(watched) = self.watched.get(id) else { return };
+        let provider = &watched.assignment.provider.name;
+        metrics.credd_upstream_failures_total.with_label_values(&[provider.as_str(), verdict.failure.as_str()]).inc();
+        let by_credential = if operation == "probe" {
+            &metrics.credd_probe_failures_total
+        } else {
+            &metrics.credd_refresh_failures_total
+        };
+        by_credential.with_label_values(&[id.as_str(), verdict.failure.as_str()]).inc();
+        if verdict.failure == Failure::Unclassified {
+            metrics.credd_upstream_unclassified_total.with_label_values(&[provider.as_str(), "other"]).inc();
+        }
     }
 }

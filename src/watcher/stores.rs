@@ -2,8 +2,11 @@
 //! that look for changes.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -55,8 +58,13 @@ pub(super) struct Stores(Arc<Inner>);
 struct Inner {
     homes: Mutex<HashMap<CredentialId, Home>>,
     seen: Mutex<HashMap<CredentialId, Version>>,
+    /// Those whose home store did not answer when it was last asked.
+    stale: Mutex<HashSet<CredentialId>>,
+    /// Held while a secret is read, and while it is written: what a read tells is never older than the last write told.
+    turns: Mutex<HashMap<CredentialId, Arc<tokio::sync::Mutex<()>>>>,
     reports: Mutex<HashMap<String, StoreReport>>,
     write_back: Notify,
+    returned: AtomicBool,
 }
 
 const NEVER_POISONED: &str = "nothing panics while it is held";
@@ -65,7 +73,8 @@ impl Stores {
     pub fn settle(&self, id: &CredentialId, home: Home, known: Option<Version>) {
         // Known from now on, if only as one that was not asked yet.
         let (name, kind) = (home.store_name.clone(), home.store.kind());
-        let unasked = || StoreReport { name: name.clone(), kind, up: None, down_since: None, last_sync_at: None, error: None };
+        let unasked =
+            || StoreReport { name: name.clone(), kind, up: None, down_since: None, last_sync_at: None, error: None };
         self.0.reports.lock().expect(NEVER_POISONED).entry(name.clone()).or_insert_with(unasked);
         self.0.homes.lock().expect(NEVER_POISONED).insert(id.clone(), home);
         let mut seen = self.0.seen.lock().expect(NEVER_POISONED);
@@ -78,6 +87,19 @@ impl Stores {
     pub fn leave(&self, id: &CredentialId) {
         self.0.homes.lock().expect(NEVER_POISONED).remove(id);
         self.0.seen.lock().expect(NEVER_POISONED).remove(id);
+        self.0.stale.lock().expect(NEVER_POISONED).remove(id);
+        self.0.turns.lock().expect(NEVER_POISONED).remove(id);
+    }
+
+    /// Reading and writing one secret take turns.
+    pub fn turn(&self, id: &CredentialId) -> Arc<tokio::sync::Mutex<()>> {
+        self.0.turns.lock().expect(NEVER_POISONED).entry(id.clone()).or_default().clone()
+    }
+
+    /// Notes whether the store answered for this credential; true where that is new.
+    pub fn is_stale(&self, id: &CredentialId, stale: bool) -> bool {
+        let mut all = self.0.stale.lock().expect(NEVER_POISONED);
+        if stale { all.insert(id.clone()) } else { all.remove(id) }
     }
 
     pub fn home(&self, id: &CredentialId) -> Option<Home> {
@@ -97,6 +119,11 @@ impl Stores {
     /// The outbox has something to carry.
     pub fn write_back_soon(&self) {
         self.0.write_back.notify_one();
+    }
+
+    /// Whether a home store came back since this was last asked.
+    pub fn has_returned(&self) -> bool {
+        self.0.returned.swap(false, Ordering::SeqCst)
     }
 
     pub async fn write_back_wanted(&self) {
@@ -170,6 +197,8 @@ impl Stores {
                     if changed {
                         // Noted as seen only once it was really read: `seen` is told by the shard.
                         let _ = home.inbox.send(Message::StoreChanged(id));
+                    } else if self.is_stale(&id, false) {
+                        let _ = home.inbox.send(Message::StoreStale(id, false));
                     }
                 }
                 Err(
@@ -179,7 +208,12 @@ impl Stores {
                     tracing::debug!(store = name, %error, "a secret could not be found by listing");
                     let _ = home.inbox.send(Message::StoreChanged(id));
                 }
-                Err(error) => failure = Some(error),
+                Err(error) => {
+                    if self.is_stale(&id, true) {
+                        let _ = home.inbox.send(Message::StoreStale(id, true));
+                    }
+                    failure = Some(error);
+                }
             }
         }
         self.report(name, store, clock.now().wall, failure.map(|error| error.to_string()), metrics);
@@ -204,6 +238,10 @@ impl Stores {
         }
         let mut reports = self.0.reports.lock().expect(NEVER_POISONED);
         let before = reports.get(name);
+        if up && before.is_some_and(|before| before.up == Some(false)) {
+            self.0.returned.store(true, Ordering::SeqCst);
+            self.write_back_soon();
+        }
         if before.is_none_or(|before| before.up != Some(up)) {
             match &error {
                 None => tracing::info!(store = name, "the home store answers"),

@@ -65,8 +65,14 @@ pub(super) struct Watched {
     /// Of the root secret that last came from, or was written to, the home store.
     pub store_fingerprint: Option<Fingerprint>,
     pub flags: Flags,
-    /// The heap entry that counts; older ones are stale.
+    /// The newest generation that must be written back.
+    pub write_back_wanted: Generation,
+    /// The home store is to be asked again once the flight that is out has ended.
+    pub look_again: bool,
+    /// Where it stands in the queue of deadlines.
     pub deadline: Option<Timestamp>,
+    /// Removed from the settings; it goes when its flight is home.
+    pub leaving: bool,
     pub waiting: Vec<Waiting>,
     /// Told once, when it is known whether the credential can be proven at the start.
     pub first_look: Option<oneshot::Sender<()>>,
@@ -106,7 +112,10 @@ impl Watched {
             store_version: None,
             store_fingerprint: None,
             flags: Flags::default(),
+            write_back_wanted: Generation::default(),
+            look_again: false,
             deadline: None,
+            leaving: false,
             waiting: Vec::new(),
             first_look: None,
             last_verdict: None,
@@ -245,7 +254,7 @@ impl Watched {
     }
 
     fn home(&self) -> String {
-        format!("{} in store {}", self.assignment.at.0, self.assignment.store_name)
+        format!("store {} (at {})", self.assignment.store_name, self.assignment.at.0)
     }
 
     /// Answers everybody who waits.

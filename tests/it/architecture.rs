@@ -32,6 +32,7 @@ const EXPOSE: &[&str] = &[
     "credential/material.rs",
     "credential/secret.rs",
     "daemon/admin.rs",
+    "demo/api.rs",
     "fetch/mod.rs",
     "fetch/watched.rs",
     "ledger/embedded.rs",

@@ -8,6 +8,8 @@ mod catalogue;
 mod components;
 mod config;
 mod crash;
+mod daemon;
+mod demo;
 mod drift;
 mod health;
 mod journey;
@@ -18,6 +20,8 @@ mod paging;
 mod panics;
 mod properties;
 mod readme;
+#[cfg(feature = "aws")]
+mod refresh;
 mod sandbox;
 mod scrape;
 mod simulation;
