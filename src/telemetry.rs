@@ -20,10 +20,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, watcher::SCHEDULER};
 
-/// Dependencies that talk about every beat; a filter may ask for more of them.
-const QUIET: &str = "tokio_cron_scheduler=warn";
 /// Dependencies that write what they send and receive, secrets included: no filter makes them talk.
 const SILENT: &str = "vaultrs=off,rustify=off";
 
@@ -122,7 +120,7 @@ fn parse(level: &str) -> Result<EnvFilter, TelemetryError> {
     if level.trim().is_empty() || words.any(|word| word.parse::<LevelFilter>().is_err()) {
         return Err(TelemetryError::Level);
     }
-    EnvFilter::try_new(format!("{QUIET},{level},{SILENT}")).map_err(|_| TelemetryError::Level)
+    EnvFilter::try_new(format!("{SCHEDULER}=warn,{level},{SILENT}")).map_err(|_| TelemetryError::Level)
 }
 
 /// Masks each line on its way out, whatever wrote it: message, field, span, dependency.

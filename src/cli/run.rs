@@ -10,6 +10,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config,
     daemon::{Daemon, Environment, StartError},
+    metrics::Metrics,
     telemetry,
 };
 
@@ -37,8 +38,9 @@ pub async fn run(context: Context, args: Args) -> ExitCode {
             return ExitCode::from(EXIT_SETTINGS);
         }
     };
-    // Secrets in memory must not become a core file.
-    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    // What a panic says may hold anything; its place is enough, from the first moment on.
+    telemetry::install_panic_hook(Metrics::new());
+    no_core_files();
     let environment = Environment {
         clock: Arc::new(SystemClock),
         redactor: telemetry.redactor.clone(),
@@ -68,6 +70,18 @@ pub async fn run(context: Context, args: Args) -> ExitCode {
             eprintln!("error: signals cannot be received: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Secrets in memory must not become a core file, nor be read by whoever traces; programs that we start inherit the
+/// limit.
+fn no_core_files() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "a crash may leave a core file that holds secrets");
+    }
+    if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
+        tracing::warn!(%error, "a crash may leave a core file that holds secrets");
     }
 }
 

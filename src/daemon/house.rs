@@ -30,8 +30,6 @@ use crate::{
 
 /// How often it looks.
 const ROUND: Duration = Duration::from_secs(15);
-/// How often what is over is erased from the ledger.
-const SWEEP: Duration = Duration::from_secs(3600);
 /// No channel holds up the watch for longer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -60,7 +58,6 @@ struct Memory {
     alarm: Option<Alarm>,
     /// Since when each store is down, as the ledger knows it; `None` before it was asked.
     stores: Option<BTreeMap<String, Option<Timestamp>>>,
-    swept: Option<Duration>,
 }
 
 /// The ledger takes no writes.
@@ -105,13 +102,6 @@ impl HouseWatch {
         match outcome {
             Ok(()) => {
                 memory.stores = after;
-                let due = memory.swept.is_none_or(|swept| now.boot.saturating_sub(swept) >= SWEEP);
-                if due {
-                    match self.ledger.rotation().sweep(now.wall).await {
-                        Ok(()) => memory.swept = Some(now.boot),
-                        Err(error) => tracing::error!(%error, "what is over could not be erased from the ledger"),
-                    }
-                }
                 self.calm(memory, now.wall).await;
             }
             Err(error) => self.alarm(memory, now.wall, error.to_string()).await,
@@ -152,7 +142,11 @@ impl HouseWatch {
                 _ => {}
             }
         }
-        let after = reports.into_iter().map(|(name, report)| (name, report.down_since)).collect();
+        let after = |(name, report): (String, StoreReport)| {
+            let known = before.get(&name).copied().flatten();
+            (name, if report.up.is_none() { known } else { report.down_since })
+        };
+        let after = reports.into_iter().map(after).collect();
         (facts, Some(after))
     }
 

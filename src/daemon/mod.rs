@@ -125,7 +125,7 @@ impl Daemon {
         let clock = environment.clock.clone();
         let config = loaded.config.clone();
         let metrics = Metrics::new();
-        metrics.credd_build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), features()]).set(1);
+        metrics.credd_build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), resources::features()]).set(1);
         for component in COMPONENTS {
             metrics.credd_panics_total.with_label_values(&[component]);
         }
@@ -389,15 +389,6 @@ fn start_oncall(
         oncall.run(&stopped).await;
     });
     *running = Some((task, stop));
-}
-
-fn features() -> &'static str {
-    match (cfg!(feature = "aws"), cfg!(feature = "postgres")) {
-        (true, true) => "aws,postgres",
-        (true, false) => "aws",
-        (false, true) => "postgres",
-        (false, false) => "",
-    }
 }
 
 /// Names of what was opened, by name.

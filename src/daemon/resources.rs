@@ -327,3 +327,13 @@ fn catalogue(config: &Config) -> Result<Catalogue, StartError> {
     }
     Ok(catalogue)
 }
+
+/// Which heavy backends this program was built with.
+pub(super) fn features() -> &'static str {
+    match (cfg!(feature = "aws"), cfg!(feature = "postgres")) {
+        (true, true) => "aws,postgres",
+        (true, false) => "aws",
+        (false, true) => "postgres",
+        (false, false) => "",
+    }
+}

@@ -112,8 +112,15 @@ async fn tend(mut shard: Shard, stop: CancellationToken) {
             return;
         }
         shard.deadlines.clear();
-        let lost: Vec<Watched> = shard.watched.drain().map(|(_, watched)| watched).collect();
+        let (leaving, lost): (Vec<Watched>, Vec<Watched>) =
+            shard.watched.drain().map(|(_, watched)| watched).partition(|watched| watched.leaving);
         shard.lost.extend(lost.into_iter().map(|watched| watched.assignment));
+        for Watched { assignment, .. } in leaving {
+            // What its flight still brings is captured, should it come back.
+            if let Err(error) = shard.house.ledger.rotation().remove(&assignment.id).await {
+                tracing::error!(credential = %assignment.id, %error, "the ledger did not take the removal of a credential");
+            }
+        }
         shard.house.clock.sleep(AFTER_A_PANIC).await;
     }
 }

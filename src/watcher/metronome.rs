@@ -8,6 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{clock::Clock, metrics::Metrics};
 
+/// What the scheduler calls itself in the log. It talks about every beat.
+pub const SCHEDULER: &str = "tokio_cron_scheduler";
+
 /// With the default size the scheduler silently loses jobs that are due at once.
 const CHANNEL: usize = 4096;
 /// Probes of one beat spread over the time to the next one, but at most over this.

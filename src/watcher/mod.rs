@@ -21,7 +21,7 @@ pub use deadlines::Deadlines;
 pub use endpoint::{Admission, Endpoints};
 pub use fleet::{FirstLooks, Fleet, FleetParts};
 pub use interpret::prove;
-pub use metronome::{Metronome, check_cron};
+pub use metronome::{Metronome, SCHEDULER, check_cron};
 pub use stores::StoreReport;
 pub use watched::Assignment;
 
@@ -91,8 +91,9 @@ impl House {
     }
 
     fn learn(&self, material: &Material) {
-        let Material { access_token, refresh_token, client_secret, .. } = material;
-        [access_token, refresh_token, client_secret].into_iter().flatten().for_each(|secret| (self.secrets)(secret));
+        let Material { access_token, refresh_token, client_secret, private_key, .. } = material;
+        let secrets = [access_token, refresh_token, client_secret, private_key].into_iter().flatten();
+        secrets.for_each(|secret| (self.secrets)(secret));
     }
 
     fn note_answer(&self, endpoint: &str, now: Timestamp, answered: bool) {

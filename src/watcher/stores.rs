@@ -71,6 +71,11 @@ const NEVER_POISONED: &str = "nothing panics while it is held";
 
 impl Stores {
     pub fn settle(&self, id: &CredentialId, home: Home, known: Option<Version>) {
+        // Known from now on, if only as one that was not asked yet.
+        let (name, kind) = (home.store_name.clone(), home.store.kind());
+        let unasked =
+            || StoreReport { name: name.clone(), kind, up: None, down_since: None, last_sync_at: None, error: None };
+        self.0.reports.lock().expect(NEVER_POISONED).entry(name.clone()).or_insert_with(unasked);
         self.0.homes.lock().expect(NEVER_POISONED).insert(id.clone(), home);
         let mut seen = self.0.seen.lock().expect(NEVER_POISONED);
         match known {

@@ -3,6 +3,7 @@
 mod admin;
 mod architecture;
 mod board;
+mod canary;
 mod catalogue;
 mod components;
 mod config;
@@ -13,15 +14,16 @@ mod drift;
 mod health;
 mod journey;
 mod journeys;
-mod home;
 mod ledger;
 mod lifecycle;
 mod paging;
+mod panics;
 mod properties;
 mod readme;
 #[cfg(feature = "aws")]
 mod refresh;
 mod sandbox;
+mod scrape;
 mod simulation;
 mod socket;
 mod stores;

@@ -1,5 +1,6 @@
 //! From a fact to a page that somebody reads: mail and webhooks against real servers, and the outbox between.
 
+mod absent;
 mod canary;
 mod clock;
 mod house;
@@ -9,6 +10,13 @@ mod outbox;
 mod webhook;
 mod whole;
 mod world;
+
+/// All mails and payloads that arrived.
+pub async fn received(server: &crate::components::Component, sink: &crate::components::Component) -> Vec<String> {
+    let calls = world::sink_log(sink).await;
+    let payloads = calls.iter().map(|call| format!("{} {}", call["body"], call["headers"]));
+    world::mails(server).into_iter().chain(payloads).collect()
+}
 
 /// Longer than anything here takes; it only bounds a test that hangs.
 async fn bounded<T>(work: impl Future<Output = T>) -> T {

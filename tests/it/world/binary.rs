@@ -5,7 +5,8 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-use super::{World, until};
+use super::{World, get_tcp, until};
+use crate::board::Got;
 
 /// A running `credd run`. Dropping it kills that process and no other.
 pub struct Running {
@@ -99,6 +100,25 @@ impl Drop for Running {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+}
+
+impl World {
+    /// Everything that the program has written to its log.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("credd.log")).unwrap_or_default()
+    }
+
+    /// `/metrics`, `/health` and their siblings of a launched program.
+    pub async fn asked(&self, path: &str) -> Got {
+        let status = self.operator().await.get("/v1/status").await.json();
+        get_tcp(status["daemon"]["health"].as_str().unwrap().parse().unwrap(), path).await
+    }
+
+    /// Waits until a line of `/metrics` is there.
+    pub async fn measures(&self, line: &str) -> String {
+        until(line, async || Some(self.asked("/metrics").await.body).filter(|text| text.lines().any(|one| one == line)))
+            .await
     }
 }
 

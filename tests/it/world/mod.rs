@@ -45,6 +45,8 @@ pub struct World {
     pub tables: String,
     head: String,
     daemon: Option<Daemon>,
+    /// Throws of 0 to 1 of a daemon in this process.
+    pub dice: Arc<dyn Fn() -> f64 + Send + Sync>,
 }
 
 impl Drop for World {
@@ -72,6 +74,7 @@ impl World {
             tables: String::new(),
             head: String::new(),
             daemon: None,
+            dice: Arc::new(credd::cli::run::throw),
         }
     }
 
@@ -178,7 +181,7 @@ impl World {
         let environment = Environment {
             clock: Arc::new(SystemClock),
             redactor: Redactor::default(),
-            dice: Arc::new(credd::cli::run::throw),
+            dice: self.dice.clone(),
             telemetry: None,
         };
         self.daemon = Some(Daemon::start(self.load(), environment).await?);
