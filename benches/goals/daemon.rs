@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    os::unix::net::UnixStream,
     path::PathBuf,
     process::Stdio,
 };
@@ -12,7 +13,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    load::{self, Connection},
+    load,
     process::{Role, credd, folder, nanoseconds},
     publishing::name,
 };
@@ -61,6 +62,14 @@ impl Sandbox {
 
 fn client_id(number: usize, clients: usize) -> String {
     format!("client-{}", number % clients)
+}
+
+/// How long a start took, in nanoseconds.
+pub struct Start {
+    /// Until a read of the last credential brought its token.
+    pub serving: u64,
+    /// Until it said that it is ready: every home store was asked for every credential.
+    pub ready: u64,
 }
 
 /// Folders and settings of a daemon.
@@ -123,19 +132,17 @@ impl House {
         self.sockets.path().join("admin.sock")
     }
 
-    /// Starts the daemon; it serves when it is ready and a read of its last credential brings a token. Says how long
-    /// that took.
-    pub fn start(&self) -> (Role, u64) {
+    /// Starts the daemon, and waits until it is ready.
+    pub fn start(&self) -> (Role, Start) {
         let settings = self.settings();
         let begun = nanoseconds();
         let role = Role::credd(&["--config", settings.to_str().expect("text"), "run"]);
-        while !is_ready(&self.health) {
-            assert!(nanoseconds() - begun < 120_000_000_000, "the daemon is not ready within two minutes");
-            std::thread::sleep(std::time::Duration::from_micros(500));
-        }
         let read = load::request(&format!("/v1/tokens/{}", name(self.credentials - 1)));
-        assert!(load::is_good(Connection::open(&self.socket()).exchange(&read)), "it is ready and serves no token");
-        (role, nanoseconds() - begun)
+        let socket = self.socket();
+        let serving = until(begun, || UnixStream::connect(&socket).is_ok_and(|stream| is_good(stream, &read)));
+        let question = load::request("/readyz");
+        let ready = until(begun, || TcpStream::connect(&self.health).is_ok_and(|stream| is_good(stream, &question)));
+        (role, Start { serving, ready })
     }
 
     /// Where health and metrics are.
@@ -144,11 +151,18 @@ impl House {
     }
 }
 
-fn is_ready(health: &str) -> bool {
-    let Ok(mut stream) = TcpStream::connect(health) else { return false };
+/// Nanoseconds since the beginning until that is so; looked at every two milliseconds.
+fn until(begun: u64, so: impl Fn() -> bool) -> u64 {
+    while !so() {
+        assert!(nanoseconds() - begun < 120_000_000_000, "the daemon does not start within two minutes");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    nanoseconds() - begun
+}
+
+fn is_good(mut stream: impl Read + Write, request: &[u8]) -> bool {
     let mut head = [0; 13];
-    stream.write_all(&load::request("/readyz")).and_then(|()| stream.read_exact(&mut head)).is_ok()
-        && load::is_good(&head)
+    stream.write_all(request).and_then(|()| stream.read_exact(&mut head)).is_ok() && load::is_good(&head)
 }
 
 /// One exchange on a connection of its own.

@@ -19,7 +19,8 @@ const PROVIDER: u64 = 2_500;
 struct Crowd {
     good: u64,
     refreshes: u64,
-    overtime: f64,
+    /// From the provider's reply to the first answer and to the last one, in nanoseconds.
+    overtime: [f64; 2],
     memory: f64,
 }
 
@@ -47,12 +48,12 @@ pub fn measure(table: &mut Table) {
         let words = format!("{refreshes} upstream refresh, {} served (worst of {ROUNDS})", thousands(good as f64));
         table.add(row("5", &what, words, "1 refresh, all served", exact));
         if processes == 1 {
-            let overtime = median(crowds.iter().map(|crowd| crowd.overtime).collect());
+            let [first, overtime] = [0, 1].map(|end| median(crowds.iter().map(|crowd| crowd.overtime[end]).collect()));
             let memory = median(crowds.iter().map(|crowd| crowd.memory).collect());
             table.add(row(
                 "6",
                 "the last of them, after the provider's reply",
-                time(overtime),
+                format!("{} (the first {})", time(overtime), time(first)),
                 "≤ 150 ms",
                 overtime <= 150e6,
             ));
@@ -77,14 +78,16 @@ fn crowd(processes: usize, each: usize) -> Crowd {
     // Half a second before the provider answers, all have asked.
     std::thread::sleep(std::time::Duration::from_millis(PROVIDER - 1_600));
     let waiting = process::resident(daemon.id());
-    let mut seen = Crowd { good: 0, refreshes: 0, overtime: 0.0, memory: 0.0 };
-    let mut last = 0;
+    let mut seen = Crowd { good: 0, refreshes: 0, overtime: [0.0; 2], memory: 0.0 };
+    let (mut first, mut last) = (u64::MAX, 0);
     for role in &mut crowd {
-        let [good, _first, of_it] = [(); 3].map(|()| role.hear_number());
+        let [good, its_first, its_last] = [(); 3].map(|()| role.hear_number());
         seen.good += good;
-        last = last.max(of_it);
+        first = first.min(its_first);
+        last = last.max(its_last);
     }
-    seen.overtime = last as f64 - replied(&sandbox);
+    let replied = replied(&sandbox);
+    seen.overtime = [first as f64 - replied, last as f64 - replied];
     seen.refreshes = refreshes(&sandbox);
     seen.memory = waiting.saturating_sub(before) as f64 / (processes * each) as f64;
     seen

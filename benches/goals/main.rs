@@ -20,8 +20,10 @@ mod watchers;
 
 use table::Table;
 
-/// What is measured, by the goals it answers.
-const MEASUREMENTS: &[(&[&str], fn(&mut Table))] = &[
+/// The goals that it answers, and how.
+type Measurement = (&'static [&'static str], fn(&mut Table));
+
+const MEASUREMENTS: &[Measurement] = &[
     (&["1", "2"], reads::measure),
     (&["4"], paced::measure),
     (&["5", "6"], expired::measure),

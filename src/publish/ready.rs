@@ -106,6 +106,20 @@ struct Body<'a> {
     unsaved: bool,
 }
 
+/// Counts what is written.
+struct Room(usize);
+
+impl std::io::Write for Room {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Ready {
     fn new(view: &View, token: &Token, before: Option<&Self>, now: Now) -> Self {
         let ends = token.expires_at.map(|at| {
@@ -126,9 +140,10 @@ impl Ready {
             scope: token.scope.as_deref(),
             unsaved: token.unsaved,
         };
-        // Enough room at once, so that growing leaves no copies behind.
-        let room = 512 + 2 * token.access_token.len() + 2 * token.scope.as_deref().map_or(0, str::len);
-        let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+        // Counted first: growing would leave copies behind, and room to spare would be kept for each credential.
+        let mut room = Room(0);
+        serde_json::to_writer(&mut room, &body).expect("plain texts and numbers always serialise");
+        let mut bytes = Zeroizing::new(Vec::with_capacity(room.0));
         serde_json::to_writer(&mut *bytes, &body).expect("plain texts and numbers always serialise");
         let etag = HeaderValue::from_str(&format!("\"{}\"", token.generation)).expect("digits in quotes");
         Self { body: Bytes::from_owner(bytes), etag, generation: token.generation, unsaved: token.unsaved, ends }
