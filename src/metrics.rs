@@ -142,6 +142,8 @@ metrics! {
     credd_last_beat_timestamp_seconds: GaugeVec["beat"];
     /// From the moment when work was due to the moment when it began.
     credd_scheduler_lag_seconds: Histogram in QUICK;
+    /// Whether the ledger took the last write.
+    credd_ledger_up: IntGauge;
     /// How long the ledger takes.
     credd_ledger_operation_duration_seconds: HistogramVec["operation"] in QUICK;
     /// Tasks that panicked; anything but 0 is a bug.

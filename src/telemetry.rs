@@ -22,6 +22,11 @@ use tracing_subscriber::{
 
 use crate::metrics::Metrics;
 
+/// Dependencies that talk about every beat; a filter may ask for more of them.
+const QUIET: &str = "tokio_cron_scheduler=warn";
+/// Dependencies that write what they send and receive, secrets included: no filter makes them talk.
+const SILENT: &str = "vaultrs=off,rustify=off";
+
 /// `[log]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -117,7 +122,7 @@ fn parse(level: &str) -> Result<EnvFilter, TelemetryError> {
     if level.trim().is_empty() || words.any(|word| word.parse::<LevelFilter>().is_err()) {
         return Err(TelemetryError::Level);
     }
-    EnvFilter::try_new(level).map_err(|_| TelemetryError::Level)
+    EnvFilter::try_new(format!("{QUIET},{level},{SILENT}")).map_err(|_| TelemetryError::Level)
 }
 
 /// Masks each line on its way out, whatever wrote it: message, field, span, dependency.

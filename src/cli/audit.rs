@@ -142,7 +142,9 @@ fn line(logged: &Value) -> String {
     for (name, label) in [("actor", "actor"), ("code", "code"), ("duration_ms", "ms"), ("detail", "")] {
         match &entry[name] {
             Value::Null => {}
-            Value::String(text) => line.push_str(&format!("  {label}{}{text}", if label.is_empty() { "" } else { " " })),
+            Value::String(text) => {
+                line.push_str(&format!("  {label}{}{text}", if label.is_empty() { "" } else { " " }))
+            }
             other => line.push_str(&format!("  {other} {label}")),
         }
     }

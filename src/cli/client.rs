@@ -56,7 +56,8 @@ impl Client {
     pub async fn ask(&self, method: Method, path: &str, body: Option<&Secret>) -> Result<Answer, ClientError> {
         let stream = UnixStream::connect(&self.0).await.map_err(|_| ClientError::NoDaemon(self.0.clone()))?;
         let broken = |error: hyper::Error| ClientError::Broken(self.0.clone(), error.to_string());
-        let (mut send, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let (mut send, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         tokio::spawn(connection);
         let body = body.map_or_else(Bytes::new, |body| Bytes::copy_from_slice(body.expose().as_bytes()));
         let request = Request::builder().method(method).uri(path).header("host", "credd").body(Full::new(body));

@@ -96,7 +96,11 @@ fn read(file: Option<PathBuf>) -> Result<Secret, String> {
             if std::io::stdin().is_terminal() {
                 eprintln!("reading the secret from the terminal; end with Ctrl-D (better: pipe it in, or --file)");
             }
-            std::io::stdin().lock().take(1024 * 1024).read_to_end(&mut bytes).map_err(|error| format!("standard input: {error}"))
+            std::io::stdin()
+                .lock()
+                .take(1024 * 1024)
+                .read_to_end(&mut bytes)
+                .map_err(|error| format!("standard input: {error}"))
         }
     };
     read?;
@@ -117,7 +121,8 @@ fn many(document: &Secret) -> Result<Vec<(CredentialId, Secret)>, String> {
                 Value::String(text) => Secret::new(text),
                 other => Secret::new(other.to_string()),
             };
-            Material::parse(text.expose().as_bytes()).map_err(|error| format!("{name}: {error}; nothing was stored"))?;
+            Material::parse(text.expose().as_bytes())
+                .map_err(|error| format!("{name}: {error}; nothing was stored"))?;
             Ok((id, text))
         })
         .collect()
@@ -178,8 +183,10 @@ async fn list(context: &Context, json: bool) -> Result<(), String> {
 async fn show(context: &Context, name: &CredentialId) -> Result<(), String> {
     let client = Client::operator(context);
     if client.is_answering().await {
-        let answer =
-            client.ask(Method::GET, &format!("/v1/credentials/{name}"), None).await.map_err(|error| error.to_string())?;
+        let answer = client
+            .ask(Method::GET, &format!("/v1/credentials/{name}"), None)
+            .await
+            .map_err(|error| error.to_string())?;
         if !answer.is_success() {
             return Err(answer.detail());
         }
@@ -190,7 +197,9 @@ async fn show(context: &Context, name: &CredentialId) -> Result<(), String> {
     let found = ledger.embedded().get(name.as_str()).await.map_err(|error| error.to_string());
     ledger.close().await;
     let Some((document, version)) = found? else {
-        return Err(format!("the embedded store has no secret named {name}; `credd credential list` shows what it has"));
+        return Err(format!(
+            "the embedded store has no secret named {name}; `credd credential list` shows what it has"
+        ));
     };
     let material = Material::parse(document.expose().as_bytes()).map_err(|error| error.to_string())?;
     println!("{name}, version {version}: {material:#?}");
@@ -200,8 +209,10 @@ async fn show(context: &Context, name: &CredentialId) -> Result<(), String> {
 async fn remove(context: &Context, name: &CredentialId) -> Result<(), String> {
     let client = Client::operator(context);
     if client.is_answering().await {
-        let answer =
-            client.ask(Method::DELETE, &format!("/v1/embedded/{name}"), None).await.map_err(|error| error.to_string())?;
+        let answer = client
+            .ask(Method::DELETE, &format!("/v1/embedded/{name}"), None)
+            .await
+            .map_err(|error| error.to_string())?;
         if !answer.is_success() {
             return Err(answer.detail());
         }

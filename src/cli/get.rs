@@ -49,7 +49,10 @@ pub async fn run(context: Context, args: Args) -> ExitCode {
     let hidden = std::io::stdout().is_terminal() && !args.reveal;
     let printed = if hidden {
         let end = json["expires_at"].as_str().unwrap_or("no known end");
-        println!("{}: generation {}, ends {end}; the token itself is printed with --reveal, or into a pipe", args.name, json["generation"]);
+        println!(
+            "{}: generation {}, ends {end}; the token itself is printed with --reveal, or into a pipe",
+            args.name, json["generation"]
+        );
         Ok(())
     } else if args.json {
         print(&answer.body)

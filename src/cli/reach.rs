@@ -73,7 +73,8 @@ async fn reach(context: &Context, loaded: &Loaded, online: bool) -> Vec<Found> {
                 let path = format!("stores.{name}");
                 found.push(match store.check().await {
                     Ok(health) => {
-                        let until = health.auth_expires_at.map(|end| format!(", our login ends {end}")).unwrap_or_default();
+                        let until =
+                            health.auth_expires_at.map(|end| format!(", our login ends {end}")).unwrap_or_default();
                         Found { severity: "success", path, message: format!("{}{until}", health.description) }
                     }
                     Err(error) => Found { severity: "failure", path, message: error.to_string() },

@@ -94,9 +94,11 @@ async fn follow_signals(daemon: &Daemon) -> std::io::Result<()> {
 }
 
 async fn reload(daemon: &Daemon) {
-    let now = SystemClock.now();
-    let monotonic = i128::from(u64::try_from(now.boot.as_micros()).unwrap_or(u64::MAX));
-    tell(&[sd_notify::NotifyState::Reloading, sd_notify::NotifyState::MonotonicUsec(monotonic)]);
+    // Both in one message: systemd drops a reload without its time.
+    match sd_notify::NotifyState::monotonic_usec_now() {
+        Ok(time) => tell(&[sd_notify::NotifyState::Reloading, time]),
+        Err(error) => tracing::debug!(%error, "the service manager is not told of the reload"),
+    }
     if let Some(config::Outcome::Kept(problems)) = daemon.reload.reload().await {
         tracing::error!("the settings were not taken over:\n{problems}");
     }

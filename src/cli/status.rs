@@ -56,7 +56,8 @@ pub async fn run(context: Context, args: Args) -> ExitCode {
 
 fn has_bad(status: &Value) -> bool {
     status["credentials"].as_array().into_iter().flatten().any(|view| {
-        view["criticality"] == "required" && matches!(view["state"].as_str(), Some("expired" | "revoked" | "uninitialised"))
+        view["criticality"] == "required"
+            && matches!(view["state"].as_str(), Some("expired" | "revoked" | "uninitialised"))
     })
 }
 
@@ -119,7 +120,10 @@ fn show(status: &Value, now: Timestamp) -> String {
 fn coloured(table: &str, credentials: &[Value]) -> String {
     let mut text = String::new();
     for line in table.lines() {
-        let word = credentials.iter().filter_map(|view| view["state"].as_str()).find(|state| line.contains(&format!(" {state} ")));
+        let word = credentials
+            .iter()
+            .filter_map(|view| view["state"].as_str())
+            .find(|state| line.contains(&format!(" {state} ")));
         match word {
             Some(state) => {
                 let style = colour(state);
@@ -156,11 +160,14 @@ fn ago(value: &Value, now: Timestamp) -> String {
 
 /// The next thing that credd will do by itself.
 fn next(view: &Value, now: Timestamp) -> String {
-    let moments = [("refresh", &view["refresh_at"]), ("probe", &view["probe_at"]), ("retry", &view["problem"]["retry_at"])];
+    let moments =
+        [("refresh", &view["refresh_at"]), ("probe", &view["probe_at"]), ("retry", &view["problem"]["retry_at"])];
     let soonest = moments.into_iter().filter_map(|(what, at)| Some((date(at)?, what))).min();
     soonest.map_or_else(
         || "–".into(),
-        |(at, what)| format!("{what} {}", if at > now { format!("in {}", span(at.duration_since(now))) } else { "now".into() }),
+        |(at, what)| {
+            format!("{what} {}", if at > now { format!("in {}", span(at.duration_since(now))) } else { "now".into() })
+        },
     )
 }
 

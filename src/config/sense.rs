@@ -318,8 +318,5 @@ type Thresholds = (Option<SignedDuration>, Option<SignedDuration>);
 
 /// Whether the scheduler that will run it understands an expression, and finds a time at which it is due.
 fn schedules(expression: &str) -> bool {
-    let due = |mut job: tokio_cron_scheduler::Job| job.job_data().is_ok_and(|data| data.next_tick > 0);
-    expression.len() <= 200
-        && expression.split_whitespace().count() == 6
-        && tokio_cron_scheduler::Job::new(expression, |_, _| {}).is_ok_and(due)
+    crate::watcher::check_cron(expression).is_ok()
 }

@@ -109,7 +109,9 @@ pub async fn remove(ledger: &Ledger, clock: &dyn Clock, name: &CredentialId) -> 
     let words = |error: crate::ledger::LedgerError| error.to_string();
     loop {
         let Some((_, version)) = ledger.embedded().get(name.as_str()).await.map_err(words)? else {
-            return Err(format!("the embedded store has no secret named {name}; `credd credential list` shows what it has"));
+            return Err(format!(
+                "the embedded store has no secret named {name}; `credd credential list` shows what it has"
+            ));
         };
         if let Put::Written(_) = ledger.embedded().remove(name.as_str(), version).await.map_err(words)? {
             note(ledger, clock, name, "secret_removed").await?;

@@ -1,12 +1,13 @@
 //! Builds every part, binds every listener, runs, and drains. It knows everybody and decides nothing.
 
 mod admin;
+mod house;
 mod ports;
 mod resources;
 mod startup;
 
 pub use admin::{put, remove};
-pub use ports::LedgerDocuments;
+pub use ports::{LedgerDocuments, LedgerOutbox};
 pub use resources::{Places, Resources, ledger, places};
 pub use startup::Refused;
 
@@ -38,6 +39,25 @@ const FIRST_LOOK: Duration = Duration::from_secs(10);
 /// Per-credential series of `/metrics` at most.
 const MOST_SERIES: usize = 50_000;
 const SHARDS: u16 = 64;
+/// Flights have 40 s, and a ledger that does not write some more.
+const LONGEST_DRAIN: Duration = Duration::from_secs(60);
+/// A part that must keep going and leaves no mark for so long is stuck. Shards leave one every 15 s, and wait for a
+/// ledger or a home store no longer than this.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Where a panic may come from, as the log of panics names it: each is counted from 0, so that the first one is seen.
+const COMPONENTS: [&str; 11] = [
+    "catalogue",
+    "daemon",
+    "dependency",
+    "ledger",
+    "lifecycle",
+    "oncall",
+    "pager",
+    "publish",
+    "server",
+    "upstream",
+    "watcher",
+];
 
 /// What a daemon is started with, beside its settings.
 #[derive(Clone)]
@@ -51,6 +71,9 @@ pub struct Environment {
     /// The log level's handle, where there is one.
     pub telemetry: Option<crate::telemetry::Telemetry>,
 }
+
+/// On-call's loops and how to stop them; replaced when the channels change.
+type RunningOncall = Arc<Mutex<Option<(JoinHandle<()>, CancellationToken)>>>;
 
 /// Why a daemon does not start. Each text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -86,11 +109,13 @@ pub struct Daemon {
     pub metrics: Metrics,
     /// The open ledger.
     pub ledger: crate::ledger::Ledger,
+    clock: Arc<dyn Clock>,
     pulse: Pulse,
     fleet: Arc<tokio::sync::Mutex<Option<Fleet>>>,
     faces: Vec<JoinHandle<()>>,
     stop_faces: CancellationToken,
-    oncall: Arc<Mutex<Option<(JoinHandle<()>, CancellationToken)>>>,
+    oncall: RunningOncall,
+    channels: house::Channels,
 }
 
 impl Daemon {
@@ -101,8 +126,17 @@ impl Daemon {
         let config = loaded.config.clone();
         let metrics = Metrics::new();
         metrics.credd_build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), features()]).set(1);
+        for component in COMPONENTS {
+            metrics.credd_panics_total.with_label_values(&[component]);
+        }
+        let readiness = Readiness::default();
+        let opening = readiness.hold("ledger");
+        let (looking, syncing) = (readiness.hold("credentials"), readiness.hold("stores"));
+        let pulse = Pulse::new(clock.clone());
         let references = Arc::new(References::new(loaded.path.as_deref(), environment.redactor.clone()));
         let ledger = resources::ledger(&config, &references, clock.clone()).await?;
+        ledger.measure(&metrics);
+        drop(opening);
         let (publisher, subscriber) = publish::channel(clock.clone());
         let exporter = scrape::Exporter::new(metrics.clone(), MOST_SERIES);
         publisher.observe(move |change| exporter.apply(change));
@@ -119,13 +153,17 @@ impl Daemon {
         resources::folder_of(&places.socket)?;
         let house_log = ports::Chronicle::new(ledger.clone(), clock.clone());
         let rebound = house_log.clone();
-        let door = socket::bind(&places.socket, resources::mode(&config)?, clock.clone(), move |path| rebound.rebound(path))
-            .await
-            .map_err(|error| StartError::Environment(error.to_string()))?;
+        let door =
+            socket::bind(&places.socket, resources::mode(&config)?, clock.clone(), move |path| rebound.rebound(path))
+                .await
+                .map_err(|error| StartError::Environment(error.to_string()))?;
         let admin_door = operator::bind(&places.admin, clock.clone())
             .await
             .map_err(|error| StartError::Environment(error.to_string()))?;
 
+        let beats: Vec<web::Beat> =
+            (0..SHARDS).map(|number| pulse.part(format!("watcher/{number}"), SILENCE)).collect();
+        let redactor = environment.redactor.clone();
         let mut fleet = Fleet::start(FleetParts {
             clock: clock.clone(),
             ledger: ledger.clone(),
@@ -135,13 +173,12 @@ impl Daemon {
             dice: environment.dice.clone(),
             boot_id: crate::clock::boot_id(),
             shards: SHARDS,
+            alive: Arc::new(move |number| beats[usize::from(number)].mark()),
+            secrets: Arc::new(move |secret| redactor.register(secret)),
         })
         .await
         .map_err(|error| StartError::Environment(error.to_string()))?;
 
-        let readiness = Readiness::default();
-        let looking = readiness.hold("credentials");
-        let pulse = Pulse::new(clock.clone());
         let stop_faces = CancellationToken::new();
         let asks = fleet.asks();
         let mut faces = Vec::new();
@@ -158,6 +195,7 @@ impl Daemon {
         };
         let stop = stop_faces.clone();
         faces.push(tokio::spawn(health::serve(health_listener, health_parts, web::Limits::default(), stop)));
+        let limits = socket::Limits::per_uid(config.server.connections_per_uid);
         let socket_parts = socket::Parts {
             subscriber: subscriber.clone(),
             asks: asks.clone(),
@@ -165,7 +203,7 @@ impl Daemon {
             clock: clock.clone(),
             witness: house_log.witness(),
         };
-        faces.push(tokio::spawn(socket::serve(door, socket_parts, socket::Limits::default(), stop_faces.clone())));
+        faces.push(tokio::spawn(socket::serve(door, socket_parts, limits, stop_faces.clone())));
 
         let known = fleet.proven();
         let assignments = resources.assignments(&config)?;
@@ -177,10 +215,11 @@ impl Daemon {
             ledger.close().await;
             return Err(StartError::Credentials(refused));
         }
-        let stores = fleet.stores();
+        let (stores, of_stores) = (fleet.stores(), fleet.stores());
         let fleet = Arc::new(tokio::sync::Mutex::new(Some(fleet)));
         let oncall = Arc::new(Mutex::new(None));
-        let (reload, reloader) = Reloader::new(loaded.clone(), resources.provider_names(), metrics.clone(), clock.clone());
+        let (reload, reloader) =
+            Reloader::new(loaded.clone(), resources.provider_names(), metrics.clone(), clock.clone());
         let house = admin::Operator {
             ledger: ledger.clone(),
             reload: reload.clone(),
@@ -208,16 +247,30 @@ impl Daemon {
             reload,
             metrics,
             ledger,
+            clock: clock.clone(),
             pulse,
             fleet,
             faces,
             stop_faces,
             oncall,
+            channels: house::Channels::default(),
         };
         daemon.tell_oncall(&resources, clock.clone());
+        let watch = house::HouseWatch {
+            ledger: daemon.ledger.clone(),
+            clock: clock.clone(),
+            metrics: daemon.metrics.clone(),
+            readiness: daemon.readiness.clone(),
+            subscriber: daemon.subscriber.clone(),
+            stores: Box::new(of_stores),
+            channels: daemon.channels.clone(),
+            beat: daemon.pulse.part("ledger", SILENCE),
+        };
+        let watch = watch.run(syncing, daemon.stop_faces.clone());
         let follower = daemon.follow_settings(reloader, resources, loaded, environment);
         let mut daemon = daemon;
         daemon.faces.push(tokio::spawn(follower));
+        daemon.faces.push(tokio::spawn(watch));
         drop(looking);
         tracing::info!(
             socket = %daemon.socket.display(),
@@ -230,7 +283,7 @@ impl Daemon {
 
     /// Starts on-call's loops over these channels, in place of those that run.
     fn tell_oncall(&self, resources: &Resources, clock: Arc<dyn Clock>) {
-        start_oncall(&self.oncall, &self.ledger, resources, &self.metrics, clock);
+        start_oncall(&self.oncall, &self.channels, &self.ledger, resources, &self.metrics, clock);
     }
 
     /// Applies changed settings as long as the daemon runs.
@@ -242,6 +295,7 @@ impl Daemon {
         environment: Environment,
     ) -> impl Future<Output = ()> + Send + use<> {
         let (fleet, oncall, ledger) = (self.fleet.clone(), self.oncall.clone(), self.ledger.clone());
+        let channels = self.channels.clone();
         let (metrics, stop, clock) = (self.metrics.clone(), self.stop_faces.clone(), environment.clock.clone());
         let mut current = loaded.config;
         async move {
@@ -261,7 +315,7 @@ impl Daemon {
                             fleet.watch(assignments, Duration::ZERO).await;
                         }
                         if !difference.channels.is_empty() {
-                            start_oncall(&oncall, &ledger, &resources, &metrics, clock.clone());
+                            start_oncall(&oncall, &channels, &ledger, &resources, &metrics, clock.clone());
                         }
                         if let (Some(level), Some(telemetry)) = (&difference.log_level, &environment.telemetry)
                             && let Err(error) = telemetry.set_level(level)
@@ -290,7 +344,11 @@ impl Daemon {
         tracing::info!("stopping: flights that are out are brought home first");
         let draining = self.readiness.hold("draining");
         if let Some(fleet) = self.fleet.lock().await.take() {
-            fleet.drain().await;
+            // A ledger that refuses a token may hold a stop up this long, and no longer (FAULTS §4.2).
+            tokio::select! {
+                () = fleet.drain() => {}
+                () = self.clock.sleep(LONGEST_DRAIN) => tracing::error!("stopping although not everything could be made durable"),
+            }
         }
         self.stop_faces.cancel();
         let oncall = self.oncall.lock().expect("nothing panics while it is held").take();
@@ -309,12 +367,14 @@ impl Daemon {
 
 fn start_oncall(
     running: &Mutex<Option<(JoinHandle<()>, CancellationToken)>>,
+    known: &house::Channels,
     ledger: &crate::ledger::Ledger,
     resources: &Resources,
     metrics: &Metrics,
     clock: Arc<dyn Clock>,
 ) {
-    let channels = resources.channels.values().cloned().collect();
+    let channels: Vec<_> = resources.channels.values().cloned().collect();
+    known.lock().expect("nothing panics while it is held").clone_from(&channels);
     let outbox = Arc::new(ports::LedgerOutbox::new(ledger.clone()));
     let oncall = Oncall::new(outbox, channels, clock, metrics.clone());
     let stop = CancellationToken::new();

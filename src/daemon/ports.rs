@@ -1,10 +1,6 @@
 //! The ledger behind the ports of parts that may not know it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -15,7 +11,7 @@ use crate::{
     clock::Clock,
     credential::Secret,
     incident::Announcement,
-    ledger::{Entry, Ledger, Notice, Put},
+    ledger::{Due, Entry, Ledger, Notice, Put},
     oncall,
     server::socket::{Occurrence, Witness},
     store::embedded::Documents,
@@ -33,7 +29,12 @@ impl Documents for LedgerDocuments {
         Box::pin(async move { self.0.embedded().get(name).await.map_err(|error| error.to_string()) })
     }
 
-    fn put<'a>(&'a self, name: &'a str, document: &'a Secret, expected: i64) -> BoxFuture<'a, Result<Option<i64>, String>> {
+    fn put<'a>(
+        &'a self,
+        name: &'a str,
+        document: &'a Secret,
+        expected: i64,
+    ) -> BoxFuture<'a, Result<Option<i64>, String>> {
         Box::pin(async move {
             match self.0.embedded().put(name, document.clone(), Some(expected)).await {
                 Ok(Put::Written(version)) => Ok(Some(version)),
@@ -103,18 +104,24 @@ impl Chronicle {
             let entry = match error {
                 mpsc::error::TrySendError::Full(entry) | mpsc::error::TrySendError::Closed(entry) => entry,
             };
-            tracing::warn!(event = entry.event, credential = entry.credential, actor = entry.actor, "not in the audit log: too many at once");
+            tracing::warn!(
+                event = entry.event,
+                credential = entry.credential,
+                actor = entry.actor,
+                "not in the audit log: too many at once"
+            );
         }
     }
 }
 
 /// On-call's outbox, in the ledger.
-pub(super) struct LedgerOutbox {
+pub struct LedgerOutbox {
     ledger: Ledger,
     changes: watch::Receiver<()>,
 }
 
 impl LedgerOutbox {
+    /// Follows the ledger's changes from now on.
     pub fn new(ledger: Ledger) -> Self {
         let (tell, changes) = watch::channel(());
         let mut changed = ledger.incidents().changed();
@@ -155,24 +162,13 @@ impl oncall::Outbox for LedgerOutbox {
         Box::pin(async move { self.ledger.notices().announce(id, announcement, channels).await.map_err(words) })
     }
 
-    /// A message is not due while an older one of its incident waits for the same channel.
     fn due_pages<'a>(&'a self, channel: &'a str, now: Timestamp) -> BoxFuture<'a, Result<oncall::Due, String>> {
         Box::pin(async move {
-            let waiting = self.ledger.notices().waiting(channel).await.map_err(words)?;
-            let mut keys = BTreeSet::new();
-            let mut first: Vec<_> = waiting.iter().filter(|notice| keys.insert(&notice.message.dedup_key)).collect();
-            first.sort_by_key(|notice| notice.due_at);
-            let page = |notice: &Notice| oncall::Page {
-                id: notice.id,
-                message: notice.message.clone(),
-                attempts: notice.attempts,
-            };
-            Ok(oncall::Due {
-                pages: first.iter().filter(|notice| notice.due_at <= now).take(16).map(|notice| page(notice)).collect(),
-                waiting: waiting.len() as u64,
-                oldest: waiting.iter().map(|notice| notice.message.at).min(),
-                next: first.iter().map(|notice| notice.due_at).find(|due| *due > now),
-            })
+            let Due { notices, waiting, oldest, next } =
+                self.ledger.notices().due(channel, now).await.map_err(words)?;
+            let page =
+                |notice: Notice| oncall::Page { id: notice.id, message: notice.message, attempts: notice.attempts };
+            Ok(oncall::Due { pages: notices.into_iter().map(page).collect(), waiting, oldest, next })
         })
     }
 
@@ -184,7 +180,13 @@ impl oncall::Outbox for LedgerOutbox {
         Box::pin(async move { self.ledger.notices().later(id, channel, due).await.map_err(words) })
     }
 
-    fn page_also<'a>(&'a self, id: Uuid, channel: &'a str, also: &'a str, done: bool) -> BoxFuture<'a, Result<(), String>> {
+    fn page_also<'a>(
+        &'a self,
+        id: Uuid,
+        channel: &'a str,
+        also: &'a str,
+        done: bool,
+    ) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(async move { self.ledger.notices().also(id, channel, also, done).await.map_err(words) })
     }
 

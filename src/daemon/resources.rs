@@ -37,11 +37,12 @@ pub struct Places {
 pub fn places(config: &Config) -> Places {
     let root = rustix::process::geteuid().is_root();
     let from_env = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let runtime = || match from_env("RUNTIME_DIRECTORY").or_else(|| from_env("XDG_RUNTIME_DIR").map(|dir| dir.join("credd"))) {
-        Some(folder) if !root || from_env("RUNTIME_DIRECTORY").is_some() => folder,
-        _ if root => PathBuf::from("/run/credd"),
-        _ => std::env::temp_dir().join(format!("credd-{}", rustix::process::geteuid().as_raw())),
-    };
+    let runtime =
+        || match from_env("RUNTIME_DIRECTORY").or_else(|| from_env("XDG_RUNTIME_DIR").map(|dir| dir.join("credd"))) {
+            Some(folder) if !root || from_env("RUNTIME_DIRECTORY").is_some() => folder,
+            _ if root => PathBuf::from("/run/credd"),
+            _ => std::env::temp_dir().join(format!("credd-{}", rustix::process::geteuid().as_raw())),
+        };
     let state = || match from_env("STATE_DIRECTORY") {
         Some(folder) => folder,
         None if root => PathBuf::from("/var/lib/credd"),
@@ -50,8 +51,9 @@ pub fn places(config: &Config) -> Places {
             .unwrap_or_else(std::env::temp_dir)
             .join("credd"),
     };
-    let socket =
-        from_env("CREDD_SOCKET").or_else(|| config.server.socket.clone()).unwrap_or_else(|| runtime().join("credd.sock"));
+    let socket = from_env("CREDD_SOCKET")
+        .or_else(|| config.server.socket.clone())
+        .unwrap_or_else(|| runtime().join("credd.sock"));
     let admin = socket.with_file_name("admin.sock");
     let ledger = config.ledger.path.clone().unwrap_or_else(|| state().join("ledger.db"));
     Places { socket, admin, ledger }
@@ -62,7 +64,10 @@ pub(super) fn folder_of(path: &Path) -> Result<(), StartError> {
     use std::os::unix::fs::DirBuilderExt;
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(|error| {
-        StartError::Environment(format!("cannot make the folder {}: {error}; create it for the daemon's user", folder.display()))
+        StartError::Environment(format!(
+            "cannot make the folder {}: {error}; create it for the daemon's user",
+            folder.display()
+        ))
     })
 }
 
@@ -75,7 +80,8 @@ pub(super) fn mode(config: &Config) -> Result<u32, StartError> {
 
 /// This machine's name, for people.
 pub(super) fn host() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "localhost".into(), |name| name.trim().to_owned())
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "localhost".into(), |name| name.trim().to_owned())
 }
 
 /// Opens the ledger, making it and its key at the first start.
@@ -92,7 +98,7 @@ pub async fn ledger(config: &Config, references: &References, clock: Arc<dyn Clo
         None => {
             let path = beside.join("ledger.key");
             // A new key would open nothing that an existing ledger holds.
-            let sealer = if places.ledger.exists() {
+            if places.ledger.exists() {
                 Sealer::from_file(&path).map_err(|error| key_problem(error.to_string()))?
             } else {
                 let (sealer, made) = Sealer::from_file_or_new(&path).map_err(|error| key_problem(error.to_string()))?;
@@ -100,8 +106,7 @@ pub async fn ledger(config: &Config, references: &References, clock: Arc<dyn Clo
                     tracing::warn!(key = %path.display(), "made a new ledger key; back it up apart from the ledger, without it the ledger cannot be read");
                 }
                 sealer
-            };
-            sealer
+            }
         }
     };
     let place = match &config.ledger.postgres {
@@ -117,7 +122,10 @@ async fn postgres(
     reference: &crate::credential::Reference,
     beside: PathBuf,
 ) -> Result<Place, StartError> {
-    let url = references.resolve(reference).await.map_err(|error| StartError::Environment(format!("ledger.postgres: {error}")))?;
+    let url = references
+        .resolve(reference)
+        .await
+        .map_err(|error| StartError::Environment(format!("ledger.postgres: {error}")))?;
     Ok(Place::Postgres { url, beside })
 }
 
@@ -181,7 +189,9 @@ impl Resources {
             Box::pin(async move {
                 let store = store.ok_or_else(|| format!("there is no store named {:?}", reference.store))?;
                 let loaded = store.load(&Location(reference.at.clone())).await.map_err(|error| error.to_string())?;
-                let none = || format!("{} in store {} holds no single value; name a key after #", reference.at, reference.store);
+                let none = || {
+                    format!("{} in store {} holds no single value; name a key after #", reference.at, reference.store)
+                };
                 loaded.material.access_token.ok_or_else(none)
             })
         }));
@@ -250,8 +260,15 @@ impl Resources {
     }
 
     /// What the settings say of one credential, resolved.
-    pub fn assignment(&self, config: &Config, id: &CredentialId, credential: &Credential) -> Result<Assignment, StartError> {
-        let missing = |what: &str, name: &str| StartError::Settings(format!("credential {id}: there is no {what} named {name:?}"));
+    pub fn assignment(
+        &self,
+        config: &Config,
+        id: &CredentialId,
+        credential: &Credential,
+    ) -> Result<Assignment, StartError> {
+        let missing = |what: &str, name: &str| {
+            StartError::Settings(format!("credential {id}: there is no {what} named {name:?}"))
+        };
         let provider =
             self.catalogue.provider(&credential.provider).ok_or_else(|| missing("provider", &credential.provider))?;
         let store = self.stores.get(&credential.store).ok_or_else(|| missing("store", &credential.store))?.clone();
@@ -274,7 +291,15 @@ impl Resources {
             ttl_warn: span(credential.ttl_warn.or(settings.ttl_warn)),
             ttl_fail: span(credential.ttl_fail.or(settings.ttl_fail)),
         };
+        let made_from = (
+            credential,
+            &settings,
+            config.stores.get(&credential.store),
+            self.catalogue.text(&credential.provider),
+            config.providers.as_ref(),
+        );
         Ok(Assignment {
+            settings: serde_json::to_string(&made_from).expect("settings have only text keys"),
             id: id.clone(),
             kind: credential.kind,
             provider,

@@ -43,10 +43,12 @@ pub fn judge(config: &Config, views: &[View], known: &BTreeSet<CredentialId>, no
         let left = view.expires_at.map(|end| end.duration_since(now));
         let cause = view.problem.as_ref().and_then(|problem| problem.cause.as_deref());
         let wrong = match view.state {
+            State::Expired | State::Misconfigured if is_ours(view) => {
+                "is refused because its client is misconfigured".to_owned()
+            }
             // Expired, and no refresh has helped; one that got no verdict may still help.
             State::Expired if view.problem.as_ref().is_none_or(|p| !is_outage(p)) => "has expired".to_owned(),
             State::Revoked => "is revoked".to_owned(),
-            State::Misconfigured => "is refused because its client is misconfigured".to_owned(),
             State::Uninitialised if cause == Some("no_secret") => "has no usable secret in its home store".to_owned(),
             _ if !view.kind.is_refreshable()
                 && left.zip(view.ttl_fail_seconds).is_some_and(|(left, fail)| {
@@ -57,18 +59,32 @@ pub fn judge(config: &Config, views: &[View], known: &BTreeSet<CredentialId>, no
             }
             _ => return None,
         };
-        let left = left.map_or_else(|| "no known end".to_owned(), |left| {
-            if left > SignedDuration::ZERO { format!("{left:#} left") } else { format!("over for {:#}", left.abs()) }
-        });
+        let left = left.map_or_else(
+            || "no known end".to_owned(),
+            |left| {
+                let left = SignedDuration::from_secs(left.as_secs());
+                if left > SignedDuration::ZERO {
+                    format!("{left:#} left")
+                } else {
+                    format!("over for {:#}", left.abs())
+                }
+            },
+        );
         let detail = view.problem.as_ref().map(|problem| format!(" ({})", problem.detail)).unwrap_or_default();
-        let mend = view
-            .problem
-            .as_ref()
-            .and_then(|problem| problem.remedy.clone())
-            .unwrap_or_else(|| format!("put a new secret into {}", view.store));
+        let mend = view.problem.as_ref().and_then(|problem| problem.remedy.clone()).unwrap_or_else(|| {
+            match view.store.as_str() {
+                "embedded" => format!("credd credential put {} < new-secret.json", view.name),
+                store => format!("put a new secret into store {store}"),
+            }
+        });
         Some(format!("{}: {wrong}{detail}; {left}; {mend}", view.name))
     });
     Refused(lines.collect())
+}
+
+fn is_ours(view: &View) -> bool {
+    use crate::credential::Failure::ClientMisconfigured;
+    view.problem.as_ref().is_some_and(|problem| problem.failure == ClientMisconfigured)
 }
 
 fn is_outage(problem: &crate::publish::Problem) -> bool {

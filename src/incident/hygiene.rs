@@ -31,8 +31,8 @@ pub fn of(kind: &str) -> Hygiene {
         // One page for a client, with the credentials that fail in the same moment.
         "client_misconfigured" => (SignedDuration::from_secs(30), HOLD),
         "refresh_failing" => (SignedDuration::from_mins(10), HOLD),
-        // Counted from the entry that waits to be written.
-        "writeback_failing" => (SignedDuration::from_mins(15), HOLD),
+        // Counted from the entry that waits to be written, and from the first answer that did not come.
+        "writeback_failing" | "store_down" => (SignedDuration::from_mins(15), HOLD),
         // rotation_outcome_unknown, ledger_unwritable, audit_unwritable, clock_untrusted, and what is new.
         _ => (SignedDuration::ZERO, HOLD),
     };

@@ -7,7 +7,6 @@ use tokio::sync::watch;
 use super::{
     Fact, FactChange, Ledger, LedgerError,
     connection::{Row, values},
-    outbox::{NewPage, enqueue},
     time,
     writer::{Failed, Tx},
 };
@@ -16,7 +15,7 @@ use super::{
 #[derive(Clone, Copy, Debug)]
 pub struct Incidents<'l>(pub(super) &'l Ledger);
 
-/// An incident as the ledger knows it.
+/// An incident that has not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incident {
     /// Its number here; an incident that comes back has a new one.
@@ -37,21 +36,6 @@ pub struct Incident {
     pub body: String,
     /// When it began.
     pub opened_at: Timestamp,
-    /// When its beginning was put into the outbox.
-    pub announced_at: Option<Timestamp>,
-    /// When it ended.
-    pub closed_at: Option<Timestamp>,
-    /// Why it ended.
-    pub why: Option<String>,
-}
-
-/// What was put into the outbox about an incident.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Announced {
-    /// Which ([`Incident::seq`]).
-    pub incident: i64,
-    /// Its end; otherwise its beginning.
-    pub ending: bool,
 }
 
 /// The key under which on-call's systems know an incident: SHA-256 of kind and credential, so that it survives
@@ -63,16 +47,6 @@ pub fn dedup_key(kind: &str, credential: &str) -> String {
     }
     let hex: String = context.finish().as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
     format!("credd/{hex}")
-}
-
-macro_rules! select {
-    ($rest:literal) => {
-        concat!(
-            "SELECT seq, dedup_key, kind, credential, grouping, severity, summary, body, opened_at, announced_at, ",
-            "closed_at, why FROM incident WHERE ",
-            $rest
-        )
-    };
 }
 
 impl Incidents<'_> {
@@ -92,57 +66,21 @@ impl Incidents<'_> {
             .await
     }
 
-    /// What on-call has not been told: open and not announced, or closed after its beginning was announced.
-    /// What ended before anybody was told is never told.
-    pub async fn unannounced(&self) -> Result<Vec<Incident>, LedgerError> {
-        self.list(select!(
-            "(announced_at IS NULL AND closed_at IS NULL) OR (closed_at IS NOT NULL AND announced_at IS NOT NULL \
-             AND end_announced_at IS NULL) ORDER BY seq"
-        ))
-        .await
-    }
-
     /// What has not ended, oldest first.
     pub async fn open(&self) -> Result<Vec<Incident>, LedgerError> {
-        self.list(select!("closed_at IS NULL ORDER BY seq")).await
-    }
-
-    /// Puts the messages into the outbox and marks what they tell as told, in one transaction.
-    pub async fn announce(&self, told: Vec<Announced>, pages: Vec<NewPage>) -> Result<(), LedgerError> {
-        let pages = std::sync::Arc::new(pages);
-        self.0
-            .write(move |tx| {
-                let (told, pages) = (told.clone(), pages.clone());
-                Box::pin(async move {
-                    for Announced { incident, ending } in told {
-                        let sql = if ending {
-                            "UPDATE incident SET end_announced_at = $2 WHERE seq = $1 AND end_announced_at IS NULL"
-                        } else {
-                            "UPDATE incident SET announced_at = $2 WHERE seq = $1 AND announced_at IS NULL"
-                        };
-                        tx.conn.execute(sql, values![incident, tx.now.as_microsecond()]).await?;
-                    }
-                    // One that ended in between has its end to be told now.
-                    tx.incidents = true;
-                    enqueue(tx, &pages).await
-                })
-            })
-            .await
+        let sql = "SELECT seq, dedup_key, kind, credential, grouping, severity, summary, body, opened_at FROM incident \
+                   WHERE closed_at IS NULL ORDER BY seq";
+        let rows = self.0.rows(sql, vec![]).await?;
+        rows.iter().map(from_row).collect::<Result<_, _>>().map_err(|e| LedgerError::Unreadable(e.to_string()))
     }
 
     /// Counts up whenever an incident began, ended or was announced, here in this process.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.0.watch_incidents()
     }
-
-    async fn list(&self, sql: &'static str) -> Result<Vec<Incident>, LedgerError> {
-        let rows = self.0.rows(sql, vec![]).await?;
-        rows.iter().map(from_row).collect::<Result<_, _>>().map_err(|e| LedgerError::Unreadable(e.to_string()))
-    }
 }
 
 fn from_row(row: &Row) -> Result<Incident, sqlx::Error> {
-    let date = |column| Ok::<_, sqlx::Error>(row.get::<Option<i64>>(column)?.map(time));
     Ok(Incident {
         seq: row.get(0)?,
         dedup_key: row.get(1)?,
@@ -153,9 +91,6 @@ fn from_row(row: &Row) -> Result<Incident, sqlx::Error> {
         summary: row.get(6)?,
         body: row.get(7)?,
         opened_at: time(row.get(8)?),
-        announced_at: date(9)?,
-        closed_at: date(10)?,
-        why: row.get(11)?,
     })
 }
 

@@ -17,10 +17,10 @@ mod writer;
 
 pub use audit::{Audit, Broken, Filter, HOUSE, Logged, Verified};
 pub use embedded::{Embedded, Put};
-pub use incidents::{Announced, Incident, Incidents, dedup_key};
-pub use notices::{Notice, Notices};
+pub use incidents::{Incident, Incidents, dedup_key};
+pub use notices::{Due, Notice, Notices};
 pub use open::Ledger;
-pub use outbox::{NewPage, Outbox, Page, Waiting, WriteBack};
+pub use outbox::{Outbox, WRITEBACK_FAILING, WriteBack};
 pub use place::Place;
 pub use rotation::Rotation;
 
@@ -121,6 +121,9 @@ pub struct Transition {
     pub audit: Vec<Entry>,
 }
 
+/// The outcome of a flight whose grant was replaced while it was out. Its reply is kept.
+pub const SUPERSEDED: &str = "superseded";
+
 /// What becomes of a flight in a transition.
 #[derive(Clone, Debug)]
 pub enum FlightStep {
@@ -133,7 +136,7 @@ pub enum FlightStep {
         /// When the call is certainly dead.
         deadline: Timestamp,
     },
-    /// The flight is over (`promoted`, `refused`, `not_sent`, `aborted`, `lost`).
+    /// The flight is over (`promoted`, `refused`, `not_sent`, `aborted`, `lost`, [`SUPERSEDED`]).
     Close {
         /// Which.
         attempt: Uuid,
@@ -162,8 +165,8 @@ pub struct NewValue {
 pub struct Fact {
     /// `credential_revoked`, `rotation_outcome_unknown`, `credential_expired`, `client_misconfigured`, …
     pub kind: String,
-    /// Whom it is about.
-    pub credential: CredentialId,
+    /// Whom it is about: a credential's name, or a part of the house (`store vault`).
+    pub credential: String,
     /// Groups incidents that are one for on-call (the provider).
     pub group: String,
     /// Begins (with its words) or ends.

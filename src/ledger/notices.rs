@@ -20,6 +20,19 @@ const KEEP: SignedDuration = SignedDuration::from_hours(30 * 24);
 #[derive(Clone, Copy, Debug)]
 pub struct Notices<'l>(pub(super) &'l Ledger);
 
+/// What waits for one channel.
+#[derive(Clone, Debug, Default)]
+pub struct Due {
+    /// To be sent now.
+    pub notices: Vec<Notice>,
+    /// How many wait, due or not.
+    pub waiting: u64,
+    /// When the oldest of them was decided.
+    pub oldest: Option<Timestamp>,
+    /// When the next one falls due that is not due yet.
+    pub next: Option<Timestamp>,
+}
+
 /// A message that waits for a channel.
 #[derive(Clone, Debug)]
 pub struct Notice {
@@ -27,11 +40,13 @@ pub struct Notice {
     pub id: Uuid,
     /// What is said.
     pub message: Message,
-    /// When it falls due.
-    pub due_at: Timestamp,
     /// Attempts that failed so far.
     pub attempts: u32,
 }
+
+const FIRST_OF_EACH: &str = "SELECT id, message, attempts FROM notice n WHERE channel = $1 AND done_at IS NULL \
+     AND due_at <= $2 AND NOT EXISTS (SELECT 1 FROM notice o WHERE o.channel = n.channel AND o.dedup_key = n.dedup_key \
+     AND o.seq < n.seq AND o.done_at IS NULL) ORDER BY due_at, seq LIMIT 16";
 
 impl Notices<'_> {
     /// All conditions that are not settled, oldest first.
@@ -50,7 +65,12 @@ impl Notices<'_> {
 
     /// Makes a decision durable, in one transaction: a message to each channel, what its conditions remember of it, and
     /// which conditions are settled.
-    pub async fn announce(&self, id: Uuid, announcement: &Announcement, channels: &[String]) -> Result<(), LedgerError> {
+    pub async fn announce(
+        &self,
+        id: Uuid,
+        announcement: &Announcement,
+        channels: &[String],
+    ) -> Result<(), LedgerError> {
         let (announcement, channels) = (Arc::new(announcement.clone()), Arc::new(channels.to_vec()));
         self.0
             .write(move |tx| {
@@ -60,10 +80,30 @@ impl Notices<'_> {
             .await
     }
 
-    /// All that waits for one channel, oldest first.
-    pub async fn waiting(&self, channel: &str) -> Result<Vec<Notice>, LedgerError> {
-        let sql = "SELECT id, message, due_at, attempts FROM notice WHERE channel = $1 AND done_at IS NULL ORDER BY seq";
-        self.0.rows(sql, values![channel]).await?.iter().map(notice).collect()
+    /// What waits for one channel, and of it the messages that are due: earliest due first, a handful, and none while
+    /// an older one of its incident waits for the same channel.
+    pub async fn due(&self, channel: &str, now: Timestamp) -> Result<Due, LedgerError> {
+        let sql = "SELECT COUNT(*), MIN(decided_at) FROM notice WHERE channel = $1 AND done_at IS NULL";
+        let counted = self.0.rows(sql, values![channel]).await?;
+        let (waiting, oldest) = match counted.first() {
+            Some(row) => (row.get::<i64>(0).map_err(unreadable)?, row.get::<Option<i64>>(1).map_err(unreadable)?),
+            None => (0, None),
+        };
+        if waiting == 0 {
+            return Ok(Due::default());
+        }
+        let first = self.0.rows(FIRST_OF_EACH, values![channel, now.as_microsecond()]).await?;
+        let sql = "SELECT MIN(due_at) FROM notice n WHERE channel = $1 AND done_at IS NULL AND due_at > $2 AND NOT EXISTS \
+                   (SELECT 1 FROM notice o WHERE o.channel = n.channel AND o.dedup_key = n.dedup_key AND o.seq < n.seq \
+                   AND o.done_at IS NULL)";
+        let next = self.0.rows(sql, values![channel, now.as_microsecond()]).await?;
+        let next = next.first().map_or(Ok(None), |row| row.get::<Option<i64>>(0)).map_err(unreadable)?;
+        Ok(Due {
+            notices: first.iter().map(notice).collect::<Result<_, _>>()?,
+            waiting: u64::try_from(waiting).unwrap_or(0),
+            oldest: oldest.map(time),
+            next: next.map(time),
+        })
     }
 
     /// The channel has it, or never will.
@@ -110,24 +150,13 @@ impl Notices<'_> {
 
     /// What waits for a channel that is none of these goes to the first of these that never had it.
     pub async fn adopt(&self, channels: &[String]) -> Result<(), LedgerError> {
-        let Some(first) = channels.first().cloned() else { return Ok(()) };
-        let rows = self.0.rows("SELECT id, channel FROM notice WHERE done_at IS NULL ORDER BY seq", vec![]).await?;
-        for row in rows {
-            let (id, channel): (String, String) =
-                (row.get(0).map_err(unreadable)?, row.get(1).map_err(unreadable)?);
-            if channels.contains(&channel) {
-                continue;
-            }
-            let id: Uuid = id.parse().map_err(|_| LedgerError::Unreadable("a message has no id".into()))?;
-            let had = self.0.rows("SELECT channel FROM notice WHERE id = $1", values![id.to_string()]).await?;
-            let had: BTreeSet<String> = had.iter().filter_map(|row| row.get(0).ok()).collect();
-            let free = channels.iter().find(|channel| !had.contains(*channel));
-            match free {
-                Some(free) => self.also(id, &channel, free, true).await?,
-                None => self.also(id, &channel, &first, true).await?,
-            }
-        }
-        Ok(())
+        let channels = Arc::new(channels.to_vec());
+        self.0
+            .write(move |tx| {
+                let channels = channels.clone();
+                Box::pin(async move { take_over(tx, &channels).await })
+            })
+            .await
     }
 }
 
@@ -136,12 +165,12 @@ async fn decide(tx: &mut Tx<'_>, id: Uuid, announcement: &Announcement, channels
     if let Some((conditions, told)) = &announcement.told {
         let told = serde_json::to_string(told).expect("what was told has only text keys");
         for condition in conditions {
-            let sql = "UPDATE incident SET told = $2, announced_at = COALESCE(announced_at, $3) WHERE seq = $1";
-            tx.conn.execute(sql, values![*condition, told.as_str(), now]).await?;
+            let sql = "UPDATE incident SET told = $2 WHERE seq = $1";
+            tx.conn.execute(sql, values![*condition, told.as_str()]).await?;
         }
     }
     for condition in &announcement.settled {
-        let sql = "UPDATE incident SET settled_at = $2, end_announced_at = COALESCE(end_announced_at, $2) WHERE seq = $1";
+        let sql = "UPDATE incident SET settled_at = $2 WHERE seq = $1 AND settled_at IS NULL";
         tx.conn.execute(sql, values![*condition, now]).await?;
     }
     let Some(message) = &announcement.message else { return Ok(()) };
@@ -149,14 +178,15 @@ async fn decide(tx: &mut Tx<'_>, id: Uuid, announcement: &Announcement, channels
     let text = serde_json::to_string(message).expect("a message has only text keys");
     for channel in channels {
         // A newer word takes the place of an older one that still waits: an opening is replaced by a later opening,
-        // an end by an end; but an end never takes the place of an opening, which must be heard first.
-        let sql = "DELETE FROM notice WHERE channel = $1 AND dedup_key = $2 AND done_at IS NULL AND (resolves = 1 OR $3 = 0)";
-        tx.conn.execute(sql, values![channel.as_str(), message.dedup_key.as_str(), resolves]).await?;
+        // an end by an end; but an end never takes the place of an opening, which must be heard first. The older one
+        // stays as one that the channel had, so that nobody hands it over again.
+        let sql = "UPDATE notice SET done_at = $4 WHERE channel = $1 AND dedup_key = $2 AND done_at IS NULL \
+                   AND (resolves = 1 OR $3 = 0)";
+        tx.conn.execute(sql, values![channel.as_str(), message.dedup_key.as_str(), resolves, now]).await?;
         let sql = "INSERT INTO notice (id, channel, dedup_key, resolves, message, decided_at, due_at, attempts) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, 0) ON CONFLICT (id, channel) DO NOTHING";
+                   VALUES ($1, $2, $3, $4, $5, $6, $6, 0) ON CONFLICT (id, channel) DO NOTHING";
         let at = message.at.as_microsecond();
-        let values =
-            values![id.to_string(), channel.as_str(), message.dedup_key.as_str(), resolves, text.as_str(), at, at];
+        let values = values![id.to_string(), channel.as_str(), message.dedup_key.as_str(), resolves, text.as_str(), at];
         tx.conn.execute(sql, values).await?;
     }
     let old = tx.now.checked_sub(KEEP).unwrap_or(Timestamp::MIN).as_microsecond();
@@ -171,11 +201,37 @@ async fn end(tx: &mut Tx<'_>, id: Uuid, channel: &str) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Gives another channel what still waits for the first one. Not what it ever had, and not what a later message of
+/// the incident has overtaken there: nothing is opened again after its end.
 async fn hand_on(tx: &mut Tx<'_>, id: Uuid, channel: &str, also: &str) -> Result<(), Failed> {
     let sql = "INSERT INTO notice (id, channel, dedup_key, resolves, message, decided_at, due_at, attempts) \
-               SELECT id, $3, dedup_key, resolves, message, decided_at, decided_at, 0 FROM notice \
-               WHERE id = $1 AND channel = $2 ON CONFLICT (id, channel) DO NOTHING";
+               SELECT n.id, $3, n.dedup_key, n.resolves, n.message, n.decided_at, n.decided_at, 0 FROM notice n \
+               WHERE n.id = $1 AND n.channel = $2 AND n.done_at IS NULL AND NOT EXISTS (SELECT 1 FROM notice o \
+               WHERE o.channel = $3 AND o.dedup_key = n.dedup_key AND o.decided_at > n.decided_at) \
+               ON CONFLICT (id, channel) DO NOTHING";
     tx.conn.execute(sql, values![id.to_string(), channel, also]).await?;
+    Ok(())
+}
+
+async fn take_over(tx: &mut Tx<'_>, channels: &[String]) -> Result<(), Failed> {
+    if channels.is_empty() {
+        return Ok(());
+    }
+    let waiting = tx.conn.rows("SELECT id, channel FROM notice WHERE done_at IS NULL ORDER BY seq", vec![]).await?;
+    for row in waiting {
+        let (id, channel): (String, String) = (row.get(0)?, row.get(1)?);
+        if channels.contains(&channel) {
+            continue;
+        }
+        let Ok(id) = id.parse::<Uuid>() else { continue };
+        let had = tx.conn.rows("SELECT channel FROM notice WHERE id = $1", values![id.to_string()]).await?;
+        let had: BTreeSet<String> = had.iter().filter_map(|row| row.get(0).ok()).collect();
+        if let Some(free) = channels.iter().find(|channel| !had.contains(*channel)) {
+            hand_on(tx, id, &channel, free).await?;
+        }
+        end(tx, id, &channel).await?;
+        tx.incidents = true;
+    }
     Ok(())
 }
 
@@ -183,11 +239,19 @@ fn unreadable(error: sqlx::Error) -> LedgerError {
     LedgerError::Unreadable(error.to_string())
 }
 
+fn foreign(what: &str) -> LedgerError {
+    LedgerError::Unreadable(format!(
+        "a message to on-call has {what} that this credd does not know; start the newer one"
+    ))
+}
+
 fn condition(row: &Row) -> Result<Condition, LedgerError> {
+    // What on-call was told and cannot be read must not count as untold: it would be told again.
+    let told: Option<String> = row.get(11).map_err(unreadable)?;
+    let told = told.map(|told| serde_json::from_str(&told)).transpose().map_err(|_| foreign("a memory"))?;
     let parts = || {
         let cleared: Option<i64> = row.get(9)?;
         let why: Option<String> = row.get(10)?;
-        let told: Option<String> = row.get(11)?;
         let severity: String = row.get(5)?;
         Ok::<_, sqlx::Error>(Condition {
             id: row.get(0)?,
@@ -200,20 +264,18 @@ fn condition(row: &Row) -> Result<Condition, LedgerError> {
             body: row.get(7)?,
             raised_at: time(row.get(8)?),
             cleared: cleared.map(|at| (time(at), why.unwrap_or_default())),
-            told: told.and_then(|told| serde_json::from_str(&told).ok()),
+            told,
         })
     };
     parts().map_err(unreadable)
 }
 
 fn notice(row: &Row) -> Result<Notice, LedgerError> {
-    let parts = || Ok::<_, sqlx::Error>((row.get::<String>(0)?, row.get::<String>(1)?, row.get::<i64>(2)?, row.get::<i64>(3)?));
-    let (id, message, due_at, attempts) = parts().map_err(unreadable)?;
-    let foreign = |what: &str| LedgerError::Unreadable(format!("a message to on-call has {what} that this credd does not know"));
+    let parts = || Ok::<_, sqlx::Error>((row.get::<String>(0)?, row.get::<String>(1)?, row.get::<i64>(2)?));
+    let (id, message, attempts) = parts().map_err(unreadable)?;
     Ok(Notice {
         id: id.parse().map_err(|_| foreign("an id"))?,
         message: serde_json::from_str(&message).map_err(|_| foreign("a form"))?,
-        due_at: time(due_at),
         attempts: u32::try_from(attempts).unwrap_or(0),
     })
 }

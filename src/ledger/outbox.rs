@@ -1,17 +1,17 @@
-//! The outbox: what must still reach somebody else, and when to try next.
+//! The outbox: values that their home stores do not have yet, and when to try next.
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    Ledger, LedgerError,
+    Fact, FactChange, Ledger, LedgerError,
     connection::{Row, values},
+    incidents,
     rotation::unseal,
     time,
-    writer::{Failed, Tx},
 };
 use crate::{
-    credential::{CredentialId, Generation, Material},
+    credential::{CredentialId, Fingerprint, Generation, Material},
     seal::Sealer,
 };
 
@@ -40,44 +40,8 @@ pub struct WriteBack {
     pub error: Option<String>,
 }
 
-/// A message to be queued. The text is the pager's own (JSON); the ledger does not look into it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewPage {
-    /// Which channel of the settings.
-    pub channel: String,
-    /// The incident's key; messages of one incident leave in order.
-    pub dedup_key: String,
-    /// The message.
-    pub message: String,
-}
-
-/// A message that waits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// Its number; it rises.
-    pub seq: i64,
-    /// Which channel.
-    pub channel: String,
-    /// The incident's key.
-    pub dedup_key: String,
-    /// The message.
-    pub message: String,
-    /// Since when it waits.
-    pub created_at: Timestamp,
-    /// Tries that failed.
-    pub tries: i64,
-}
-
-/// What waits for a channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
-    /// Which.
-    pub channel: String,
-    /// How many.
-    pub length: i64,
-    /// The oldest.
-    pub oldest: Timestamp,
-}
+/// The kind of incident that a value is which cannot be brought home.
+pub const WRITEBACK_FAILING: &str = "writeback_failing";
 
 const DUE: &str = "SELECT w.credential, w.generation, w.attempt, w.since, w.tries, w.error, m.generation, m.sealed, \
      c.store_version FROM write_back w JOIN material m ON m.credential = w.credential \
@@ -91,7 +55,8 @@ impl Outbox<'_> {
         rows.iter().map(|row| write_back(row, self.0.sealer())).collect()
     }
 
-    /// The home store holds that generation now, under that version. A newer value that came meanwhile stays due.
+    /// The home store holds that generation now, under that version, and on-call need not know of it any more. A newer
+    /// value that came meanwhile stays due.
     pub async fn write_back_done(
         &self,
         id: &CredentialId,
@@ -113,10 +78,53 @@ impl Outbox<'_> {
                             values![id.as_str(), version, generation.0],
                         )
                         .await?;
+                    let sql = "DELETE FROM write_back WHERE credential = $1 AND generation <= $2";
+                    if tx.conn.execute(sql, values![id.as_str(), generation.0]).await? > 0 {
+                        let change = FactChange::Clear { why: "its home store has it now".into() };
+                        let (kind, credential) = (WRITEBACK_FAILING.to_owned(), id.to_string());
+                        let fact = Fact { kind, credential, group: String::new(), change, at: tx.now };
+                        incidents::apply(tx, &fact).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// What the home store holds now, although it is no news: later writes and changes are compared with it.
+    pub async fn store_holds(
+        &self,
+        id: &CredentialId,
+        store_version: &str,
+        root: Option<&Fingerprint>,
+    ) -> Result<(), LedgerError> {
+        let (id, version, root) = (id.clone(), store_version.to_owned(), root.map(ToString::to_string));
+        self.0
+            .write(move |tx| {
+                let (id, version, root) = (id.clone(), version.clone(), root.clone());
+                Box::pin(async move {
                     tx.conn
                         .execute(
-                            "DELETE FROM write_back WHERE credential = $1 AND generation <= $2",
-                            values![id.as_str(), generation.0],
+                            "UPDATE credential SET store_version = $2, \
+                             store_fingerprint = COALESCE($3, store_fingerprint) WHERE id = $1",
+                            values![id.as_str(), version, root],
+                        )
+                        .await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// A home store answers again: what waited for it waits no longer.
+    pub async fn retry_unreachable(&self, now: Timestamp) -> Result<(), LedgerError> {
+        self.0
+            .write(move |tx| {
+                Box::pin(async move {
+                    tx.conn
+                        .execute(
+                            "UPDATE write_back SET next_try_at = $1 WHERE next_try_at > $1 AND error = 'unreachable'",
+                            values![now.as_microsecond()],
                         )
                         .await?;
                     Ok(())
@@ -148,83 +156,6 @@ impl Outbox<'_> {
             })
             .await
     }
-
-    /// The messages of a channel whose time has come, oldest first, at most 256. Of each incident only the oldest, so that
-    /// a resolve never overtakes its trigger.
-    pub async fn due_pages(&self, now: Timestamp, channel: &str) -> Result<Vec<Page>, LedgerError> {
-        let rows = self
-            .0
-            .rows(
-                "SELECT seq, channel, dedup_key, message, created_at, tries FROM page p \
-                 WHERE channel = $1 AND next_try_at <= $2 AND NOT EXISTS (SELECT 1 FROM page o \
-                 WHERE o.channel = p.channel AND o.dedup_key = p.dedup_key AND o.seq < p.seq) ORDER BY seq LIMIT 256",
-                values![channel, now.as_microsecond()],
-            )
-            .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Page {
-                    seq: row.get(0)?,
-                    channel: row.get(1)?,
-                    dedup_key: row.get(2)?,
-                    message: row.get(3)?,
-                    created_at: time(row.get(4)?),
-                    tries: row.get(5)?,
-                })
-            })
-            .collect::<Result<_, sqlx::Error>>()
-            .map_err(|error| LedgerError::Unreadable(error.to_string()))
-    }
-
-    /// The channel accepted it (or never will).
-    pub async fn page_done(&self, seq: i64) -> Result<(), LedgerError> {
-        self.0
-            .write(move |tx| {
-                Box::pin(async move {
-                    tx.conn.execute("DELETE FROM page WHERE seq = $1", values![seq]).await?;
-                    Ok(())
-                })
-            })
-            .await
-    }
-
-    /// The channel did not accept it: try again at that time.
-    pub async fn page_later(&self, seq: i64, next_try: Timestamp, tries: i64) -> Result<(), LedgerError> {
-        self.0
-            .write(move |tx| {
-                Box::pin(async move {
-                    tx.conn
-                        .execute(
-                            "UPDATE page SET next_try_at = $2, tries = $3 WHERE seq = $1",
-                            values![seq, next_try.as_microsecond(), tries],
-                        )
-                        .await?;
-                    Ok(())
-                })
-            })
-            .await
-    }
-
-    /// Queues messages that tell of no incident (tests, digests); see [`super::Incidents::announce`] for the others.
-    pub async fn enqueue_pages(&self, pages: Vec<NewPage>) -> Result<(), LedgerError> {
-        let pages = std::sync::Arc::new(pages);
-        self.0
-            .write(move |tx| {
-                let pages = pages.clone();
-                Box::pin(async move { enqueue(tx, &pages).await })
-            })
-            .await
-    }
-
-    /// How much waits for each channel, and since when; for the metrics.
-    pub async fn waiting_pages(&self) -> Result<Vec<Waiting>, LedgerError> {
-        let sql = "SELECT channel, COUNT(*), MIN(created_at) FROM page GROUP BY channel ORDER BY channel";
-        let rows = self.0.rows(sql, vec![]).await?;
-        rows.iter()
-            .map(|row| Ok(Waiting { channel: row.get(0)?, length: row.get(1)?, oldest: time(row.get(2)?) }))
-            .collect::<Result<_, sqlx::Error>>()
-            .map_err(|error| LedgerError::Unreadable(error.to_string()))
-    }
 }
 
 fn write_back(row: &Row, sealer: &Sealer) -> Result<WriteBack, LedgerError> {
@@ -254,19 +185,4 @@ fn write_back(row: &Row, sealer: &Sealer) -> Result<WriteBack, LedgerError> {
         tries: row.get(4).map_err(|_| damaged("tries"))?,
         error: row.get(5).map_err(|_| damaged("error"))?,
     })
-}
-
-/// Queues messages within a transaction.
-pub(super) async fn enqueue(tx: &mut Tx<'_>, pages: &[NewPage]) -> Result<(), Failed> {
-    let now = tx.now.as_microsecond();
-    for page in pages {
-        tx.conn
-            .execute(
-                "INSERT INTO page (channel, dedup_key, message, created_at, next_try_at, tries) \
-                 VALUES ($1, $2, $3, $4, $4, 0)",
-                values![page.channel.as_str(), page.dedup_key.as_str(), page.message.as_str(), now],
-            )
-            .await?;
-    }
-    Ok(())
 }

@@ -183,6 +183,11 @@ impl Rotation<'_> {
                     let shard: i64 = row.get(0)?;
                     let sql = "UPDATE credential SET removed_at = $2 WHERE id = $1";
                     tx.conn.execute(sql, values![id.as_str(), tx.now.as_microsecond()]).await?;
+                    // Nobody can mend what is not watched any more.
+                    let sql = "UPDATE incident SET closed_at = $2, why = 'it was removed from the settings' \
+                               WHERE credential = $1 AND closed_at IS NULL";
+                    let ended = tx.conn.execute(sql, values![id.as_str(), tx.now.as_microsecond()]).await?;
+                    tx.incidents |= ended > 0;
                     let entry = Entry {
                         at: tx.now,
                         credential: id.to_string(),
@@ -221,7 +226,7 @@ impl Rotation<'_> {
                         ("DELETE FROM write_back WHERE credential IN (SELECT id FROM credential WHERE removed_at <= $1)", old),
                         ("DELETE FROM flight WHERE credential IN (SELECT id FROM credential WHERE removed_at <= $1)", old),
                         ("DELETE FROM credential WHERE removed_at <= $1", old),
-                        ("DELETE FROM incident WHERE closed_at <= $1", old_incidents),
+                        ("DELETE FROM incident WHERE closed_at <= $1 AND settled_at IS NOT NULL", old_incidents),
                         ("DELETE FROM writer WHERE at <= $1", old),
                     ] {
                         tx.conn.execute(sql, values![at]).await?;

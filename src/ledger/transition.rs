@@ -4,7 +4,7 @@ use aws_lc_rs::digest;
 use uuid::Uuid;
 
 use super::{
-    Entry, FlightStep, LedgerError, NewValue, Transition,
+    Entry, FlightStep, LedgerError, NewValue, SUPERSEDED, Transition,
     connection::values,
     incidents,
     rotation::value_aad,
@@ -169,11 +169,16 @@ async fn write_flight(tx: &mut Tx<'_>, step: &Transition, flight: &FlightStep) -
                 .await?
         }
         FlightStep::Close { attempt, outcome } => {
-            // What was captured has been read, and its value stands in `material` now.
+            // What was captured has been read, and its value stands in `material` now; or nobody took it, and it is kept.
+            let sql = if *outcome == SUPERSEDED {
+                "UPDATE flight SET outcome = $2, closed_at = $3 WHERE attempt = $1 AND closed_at IS NULL"
+            } else {
+                "UPDATE flight SET outcome = $2, closed_at = $3, capture = NULL \
+                 WHERE attempt = $1 AND closed_at IS NULL"
+            };
             tx.conn
                 .execute(
-                    "UPDATE flight SET outcome = $2, closed_at = $3, capture = NULL \
-                     WHERE attempt = $1 AND closed_at IS NULL",
+                    sql,
                     values![attempt.to_string(), *outcome, tx.now.as_microsecond()],
                 )
                 .await?

@@ -30,7 +30,9 @@ const TRIAL: Duration = Duration::from_secs(600);
 impl Lifecycle {
     /// A beat of the policy: plan a probe at this credential's own place in it.
     pub(super) fn beat(&mut self, offset: Duration, now: Now, policy: &Policy) -> Vec<Effect> {
-        let quiet = self.probes.quiet_until.is_some_and(|until| until > now.wall);
+        let quiet = self.probes.quiet_until.is_some_and(|until| until > now.wall)
+            // A suspicion has its own second look; more looks before it decide nothing (RF-16).
+            || matches!(self.standing, Standing::Suspect(_));
         if policy.has_probe && !quiet && self.probes.next_at.is_none() && self.may_probe() {
             self.probes.next_at = Some(later(now.wall, offset));
         }

@@ -27,7 +27,13 @@ impl Lifecycle {
     pub(super) fn take_off(&mut self, trigger: Trigger, now: Now, policy: &Policy) -> Vec<Effect> {
         let grounded = matches!(self.flight, Flight::Grounded | Flight::Lost { .. });
         let standing = !matches!(self.standing, Standing::Uninitialised | Standing::Revoked { .. });
-        let patient = trigger == Trigger::Operator || self.patience(policy).is_none_or(|at| at <= now.wall);
+        let patience = match trigger {
+            Trigger::Operator => None,
+            // The grace of a lost reply does not wait for the limiter; what the provider asked for still holds.
+            Trigger::Recovery => self.not_before,
+            _ => self.patience(policy),
+        };
+        let patient = patience.is_none_or(|at| at <= now.wall);
         if !(grounded && standing && patient) || self.held || !policy.kind.is_refreshable() {
             return vec![];
         }

@@ -49,7 +49,7 @@ impl Lifecycle {
                     moments.extend(Some(suspicion.confirm_at).max(self.patience(policy)));
                 }
                 (Standing::Usable | Standing::Misconfigured | Standing::Suspect(_), Flight::Lost { retry_at, .. }) => {
-                    moments.extend(Some(*retry_at).max(self.patience(policy)))
+                    moments.extend(Some(*retry_at).max(self.not_before))
                 }
                 (Standing::Usable | Standing::Misconfigured, Flight::Grounded) => {
                     moments.extend(self.refresh_moment(policy))

@@ -83,7 +83,6 @@ impl Oncall {
         } else {
             // A panic of a library must not end the loop; it counts as a failure of the channel.
             AssertUnwindSafe(channel.send(page.id, &page.message, at)).catch_unwind().await.unwrap_or_else(|_| {
-                self.metrics.credd_panics_total.with_label_values(&["pager"]).inc();
                 Delivery::Later { reason: "panic", detail: "the channel panicked; this is a bug".into(), after: None }
             })
         };

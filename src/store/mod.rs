@@ -163,7 +163,7 @@ pub async fn open(
     let store: Arc<dyn SecretStore> = match settings {
         Settings::Vault(settings) => Arc::new(vault::Vault::new(name, settings, resolve, clock)?),
         #[cfg(feature = "aws")]
-        Settings::Aws(settings) => Arc::new(aws::SecretsManager::new(settings, clock)),
+        Settings::Aws(settings) => Arc::new(aws::AwsSecrets::new(settings, clock)),
         #[cfg(not(feature = "aws"))]
         Settings::Aws(_) => return Err(unusable(name, "this credd was built without the feature `aws`")),
         Settings::Exec(settings) => Arc::new(exec::Exec::new(name, settings, clock)?),

@@ -1,12 +1,13 @@
 //! How material comes to a credential: from the ledger at the start, from its home store whenever it changed there.
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::{
-    Assignment, LoadReason, Message, Shard,
+    Assignment, FromStore, LoadReason, Message, Shard,
     effects::{Kept, Note},
     watched::Watched,
 };
@@ -27,12 +28,27 @@ impl Shard {
     ) {
         let now = self.house.clock.now();
         let id = assignment.id.clone();
+        if self.watched.contains_key(&id) {
+            // It was on its way out, and its flight is still in the air: it stays.
+            return Box::pin(self.change(assignment)).await;
+        }
+        // One that was removed not long ago comes back to the value that it had.
+        let record = match record {
+            Some(record) => Some(record),
+            None => self.house.ledger.rotation().load(&id).await.unwrap_or_else(|error| {
+                tracing::error!(credential = %id, %error, "what the ledger knows of this credential could not be read");
+                None
+            }).map(Box::new),
+        };
         self.house.join(&assignment.endpoint(), now.wall);
         let mut watched = Watched::new(assignment);
         watched.first_look = first_look;
         let mut open = None;
         if let Some(record) = record {
             watched.life = revived(&record, &self.house.boot_id);
+            if let Some(material) = &record.material {
+                self.house.learn(material);
+            }
             watched.material = record.material.map(Arc::new);
             watched.store_version = record.store_version;
             watched.store_fingerprint = record.store_fingerprint;
@@ -75,6 +91,8 @@ impl Shard {
                 self.happen(id, found, Note::quiet(Trigger::Recovery)).await;
                 let landing = super::flight::Landing {
                     attempt: attempt.id,
+                    target: attempt.target,
+                    presented: attempt.presents,
                     trigger: Trigger::Recovery,
                     // Its life counts from the sending; the intent's time is the earliest that can be.
                     sent_at: crate::clock::Now { wall: attempt.prepared_at, boot: now.boot },
@@ -98,6 +116,7 @@ impl Shard {
             self.watch(assignment, None, None).await;
             return;
         };
+        watched.leaving = false;
         let moved = watched.assignment.store_name != assignment.store_name || watched.assignment.at != assignment.at;
         let (old, new) = (watched.assignment.endpoint(), assignment.endpoint());
         watched.assignment = assignment;
@@ -117,10 +136,18 @@ impl Shard {
     }
 
     /// Its settings are gone. The ledger keeps a tombstone; readers hear that it was removed.
+    /// A flight that is out is brought home first, because its reply may hold a token that exists only once (FM-72).
     pub(super) async fn forget(&mut self, id: &CredentialId) {
-        let Some(watched) = self.watched.remove(id) else { return };
-        self.house.leave(&watched.assignment.endpoint());
         self.house.publisher.remove(id);
+        if let Some(watched) = self.watched.get_mut(id)
+            && watched.life.is_in_flight()
+        {
+            watched.leaving = true;
+            return;
+        }
+        let Some(watched) = self.watched.remove(id) else { return };
+        self.deadlines.set(id, watched.deadline, None);
+        self.house.leave(&watched.assignment.endpoint());
         if let Err(error) = self.house.ledger.rotation().remove(id).await {
             tracing::error!(credential = %id, %error, "the ledger did not take the removal of a credential");
         }
@@ -131,16 +158,44 @@ impl Shard {
         let Some(watched) = self.watched.get(id) else { return };
         let (store, at) = (watched.assignment.store.clone(), watched.assignment.at.clone());
         let (back, id) = (self.back.clone(), id.clone());
+        let turn = self.house.stores.turn(&id);
         self.house.flights.spawn(async move {
-            let result = store.load(&at).await.map(Box::new);
+            let _turn = turn.lock_owned().await;
+            let reading = async {
+                let loaded = store.load(&at).await?;
+                Ok(Box::new(FromStore { loaded, read_only: store.read_only(&at).await }))
+            };
+            let result = AssertUnwindSafe(reading).catch_unwind().await;
+            let panicked = |_| {
+                Err(StoreError::Unreachable {
+                    path: at.0.clone(),
+                    reason: "credd panicked while it read it; this is a bug".into(),
+                })
+            };
+            let result = result.unwrap_or_else(panicked);
             let _ = back.send(Message::Loaded { id, why, result });
         });
     }
 
     /// The home store answered.
-    pub(super) async fn loaded(&mut self, id: &CredentialId, why: LoadReason, result: Result<Box<Loaded>, StoreError>) {
+    pub(super) async fn loaded(
+        &mut self,
+        id: &CredentialId,
+        why: LoadReason,
+        result: Result<Box<FromStore>, StoreError>,
+    ) {
         let Some(watched) = self.watched.get_mut(id) else { return };
         let store_name = watched.assignment.store_name.clone();
+        let (store, now) = (watched.assignment.store.clone(), self.house.clock.now().wall);
+        // What else may go wrong is this one secret's trouble, not the store's.
+        let answered = match &result {
+            Ok(_) => Some(None),
+            Err(error @ StoreError::Unreachable { .. }) => Some(Some(error.to_string())),
+            Err(_) => None,
+        };
+        if let Some(trouble) = answered {
+            self.house.stores.report(&store_name, &store, now, trouble, &self.house.metrics);
+        }
         let loaded = match result {
             Ok(loaded) => loaded,
             Err(error) => {
@@ -154,28 +209,48 @@ impl Shard {
                 if let Some(watched) = self.watched.get_mut(id) {
                     watched.store_error = Some(error);
                 }
+                self.house.stores.is_stale(id, true);
                 self.flag(id, |flags| flags.store_stale = true);
                 self.publish(id);
                 self.first_look_over(id);
                 return;
             }
         };
-        self.house.stores.seen(&store_name, id, &loaded.version);
+        self.house.stores.seen(&store_name, id, &loaded.loaded.version);
+        let FromStore { loaded, read_only } = *loaded;
         if let Some(watched) = self.watched.get_mut(id) {
             watched.store_error = None;
+            watched.read_only = read_only;
         }
+        self.house.stores.is_stale(id, false);
         self.flag(id, |flags| flags.store_stale = false);
         if self.is_news(id, &loaded) {
-            self.adopt(id, *loaded, why).await;
+            self.adopt(id, loaded, why).await;
         } else {
-            if let Some(watched) = self.watched.get_mut(id) {
-                watched.store_version = Some(loaded.version.0.clone());
-            }
+            self.store_holds(id, &loaded).await;
             if why == LoadReason::Sibling {
                 self.happen(id, Event::Unchanged, Note::quiet(Trigger::Refusal)).await;
             }
         }
         self.first_look_over(id);
+    }
+
+    /// Our own value, or an older one, under a version that we did not know: a process that died between the store's yes
+    /// and our note of it left that behind (CP-17), and the next write must be compared with what is there.
+    async fn store_holds(&mut self, id: &CredentialId, loaded: &Loaded) {
+        let root = loaded.material.root().map(|root| self.house.ledger.sealer().fingerprint(root));
+        let Some(watched) = self.watched.get_mut(id) else { return };
+        let version = &loaded.version.0;
+        if watched.store_version.as_ref() == Some(version) && watched.store_fingerprint == root {
+            return;
+        }
+        if let Err(error) = self.house.ledger.outbox().store_holds(id, version, root.as_ref()).await {
+            tracing::error!(credential = %id, %error, "the ledger did not take the home store's version; it is looked at again");
+            self.house.stores.unseen(&self.store_name(id), id);
+            return;
+        }
+        watched.store_version = Some(version.clone());
+        watched.store_fingerprint = root;
     }
 
     /// Whether a store's document is somebody else's newer word, or only our own (or an older one) come back (FAULTS §4.4).
@@ -206,17 +281,32 @@ impl Shard {
         let now = self.house.clock.now();
         let generation = watched.life.generation.next();
         let mut material = loaded.material;
-        let ours = watched.material.clone();
-        if let Some(ours) = &ours
+        // What lies in the store, whatever becomes of it here.
+        let fingerprint = material.root().map(|root| self.house.ledger.sealer().fingerprint(root));
+        let mut overtaken = false;
+        if let Some(ours) = &watched.material
             && watched.assignment.kind.spends_grant()
             && material.refresh_token.is_some()
-            && watched.store_fingerprint.is_some()
-            && material.root().map(|root| self.house.ledger.sealer().fingerprint(root)) == watched.store_fingerprint
+            && let root = ours.root().map(|root| self.house.ledger.sealer().fingerprint(root))
+            && (fingerprint == watched.store_fingerprint || fingerprint == root)
         {
-            // Only the client changed there; the refresh token beside it is one that we have spent since.
-            material.refresh_token.clone_from(&ours.refresh_token);
-            material.access_token.clone_from(&ours.access_token);
-            material.expires_at = ours.expires_at;
+            if watched.life.is_in_flight() {
+                // The grant stays, and what the flight brings belongs to it: one after the other.
+                if let Some(watched) = self.watched.get_mut(id) {
+                    watched.look_again = true;
+                }
+                return;
+            }
+            // Only the client changed there; the tokens beside it are ones that we have renewed, or spent, since.
+            overtaken = fingerprint != root;
+            material = Material {
+                client_id: material.client_id,
+                client_secret: material.client_secret,
+                private_key: material.private_key,
+                other: material.other,
+                generation: Some(generation),
+                ..Material::clone(ours)
+            };
         }
         let (expires_at, source) = expiry(&material, &watched.assignment, now.wall);
         let event = Event::Loaded(lifecycle::Loaded {
@@ -226,21 +316,24 @@ impl Shard {
             source,
             refresh_expires_at: material.refresh_expires_at,
         });
-        let fingerprint = material.root().map(|root| self.house.ledger.sealer().fingerprint(root));
         let value = NewValue {
             replaces: watched.life.generation,
             material,
             store_version: Some(loaded.version.0.clone()),
-            from_store: true,
+            // The spent token that still lies there is not the one that is taken over.
+            from_store: !overtaken,
             keep_previous_until: Some(now.wall + jiff::SignedDuration::from_hours(24)),
         };
-        let note = Note { value: Some(value), ..Note::of("loaded", why.trigger()) };
+        let note = Note { value: Some(value), write_back: overtaken, ..Note::of("loaded", why.trigger()) };
         match self.step(id, event, note).await {
             Ok(()) => {
                 if let Some(watched) = self.watched.get_mut(id) {
                     watched.store_version = Some(loaded.version.0);
                     watched.store_fingerprint = fingerprint;
                     watched.last_verdict = None;
+                    if overtaken {
+                        watched.write_back_wanted = generation;
+                    }
                 }
                 let cause = if why == LoadReason::Start { "load" } else { "store_change" };
                 self.house.metrics.credd_rotations_total.with_label_values(&[id.as_str(), cause]).inc();

@@ -57,6 +57,9 @@ impl Shard {
     /// it; when the ledger refuses, the step has not happened, and the error says so.
     pub(super) async fn step(&mut self, id: &CredentialId, event: Event, note: Note) -> Result<(), LedgerError> {
         let now = self.house.clock.now();
+        if let Some(value) = &note.value {
+            self.house.learn(&value.material);
+        }
         let Some(watched) = self.watched.get_mut(id) else { return Ok(()) };
         let before = watched.state(now);
         let word_before = watched.life.since();
@@ -115,7 +118,7 @@ impl Shard {
 
     pub(super) fn publish(&mut self, id: &CredentialId) {
         let now = self.house.clock.now();
-        if let Some(watched) = self.watched.get(id) {
+        if let Some(watched) = self.watched.get(id).filter(|watched| !watched.leaving) {
             self.house.publisher.set(watched.published(now));
         }
     }
@@ -176,6 +179,8 @@ fn tell(entry: &Entry, state: crate::lifecycle::State) {
                 actor = entry.actor,
                 generation = entry.generation.0,
                 attempt,
+                scope_before = entry.scope_before,
+                scope_after = entry.scope_after,
                 code = entry.code,
                 outcome = entry.outcome,
                 duration_ms = entry.duration_ms,
@@ -218,7 +223,7 @@ fn fact(
     } else {
         assignment.provider.name.clone()
     };
-    Some(Fact { kind: incident.as_str().to_owned(), credential: assignment.id.clone(), group, change, at })
+    Some(Fact { kind: incident.as_str().to_owned(), credential: assignment.id.to_string(), group, change, at })
 }
 
 /// What a page says: what, the evidence, what credd already tried, and the one command that mends it.

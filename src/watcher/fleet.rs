@@ -3,10 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     hash::{DefaultHasher, Hash, Hasher},
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -14,19 +16,23 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Assignment, Endpoints, House, Message, Metronome, Shard, StoreReport,
+    AFTER_A_PANIC, Assignment, Endpoints, House, Message, Metronome, Shard, StoreReport,
     stores::{Home, Stores},
+    watched::Watched,
     write_back,
 };
 use crate::{
     clock::Clock,
-    credential::CredentialId,
+    credential::{CredentialId, Secret},
     ledger::{Ledger, LedgerError, Record},
     metrics::Metrics,
     publish::{Asks, Publisher},
     store::{SecretStore, Version},
     upstream::Upstream,
 };
+
+/// The ledger is swept this often.
+const SWEEP: Duration = Duration::from_secs(15 * 60);
 
 /// What the fleet is made of.
 pub struct FleetParts {
@@ -46,6 +52,10 @@ pub struct FleetParts {
     pub boot_id: String,
     /// How many shards; 64 by default.
     pub shards: u16,
+    /// Called by each shard, by its number, at least every 15 s as long as it makes progress.
+    pub alive: Arc<dyn Fn(u16) + Send + Sync>,
+    /// Called with each secret that is served or presented, before anything is said about it: for the masks of the log.
+    pub secrets: Arc<dyn Fn(&Secret) + Send + Sync>,
 }
 
 /// All shards, and what runs beside them.
@@ -63,9 +73,32 @@ pub struct Fleet {
 
 /// Which shard owns a credential: a hash of its name.
 fn shard_of(id: &CredentialId, shards: usize) -> usize {
+    usize::try_from(hash(id) % shards.max(1) as u64).unwrap_or(0)
+}
+
+/// Its own place within a beat, from 0 to 1: the same each time, and spread over all credentials.
+pub(super) fn place(id: &CredentialId) -> f64 {
+    f64::from(u32::try_from(hash(id) >> 32).unwrap_or(0)) / f64::from(u32::MAX)
+}
+
+fn hash(id: &CredentialId) -> u64 {
     let mut hasher = DefaultHasher::new();
     id.as_str().hash(&mut hasher);
-    usize::try_from(hasher.finish() % shards.max(1) as u64).unwrap_or(0)
+    hasher.finish()
+}
+
+/// Runs a shard until it ends. One that panics begins anew from the ledger; its door stays, so nobody else notices.
+async fn tend(mut shard: Shard, stop: CancellationToken) {
+    while AssertUnwindSafe(shard.run(&stop)).catch_unwind().await.is_err() {
+        tracing::error!(shard = shard.number, "a shard panicked and begins anew from the ledger; this is a bug");
+        if stop.is_cancelled() {
+            return;
+        }
+        shard.deadlines.clear();
+        let lost: Vec<Watched> = shard.watched.drain().map(|(_, watched)| watched).collect();
+        shard.lost.extend(lost.into_iter().map(|watched| watched.assignment));
+        shard.house.clock.sleep(AFTER_A_PANIC).await;
+    }
 }
 
 impl Fleet {
@@ -83,6 +116,8 @@ impl Fleet {
             dice: parts.dice,
             boot_id: parts.boot_id,
             flights: TaskTracker::new(),
+            alive: parts.alive,
+            secrets: parts.secrets,
         });
         let stop = CancellationToken::new();
         let (mut inboxes, mut doors, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
@@ -90,11 +125,12 @@ impl Fleet {
             let (send, inbox) = mpsc::unbounded_channel();
             let (door, asks) = mpsc::channel(1024);
             let shard = Shard::new(number, house.clone(), (send.clone(), inbox), asks);
-            tasks.push(tokio::spawn(shard.run(stop.clone())));
+            tasks.push(tokio::spawn(tend(shard, stop.clone())));
             inboxes.push(send);
             doors.push(door);
         }
         tasks.push(tokio::spawn(write_back::carry(house.clone(), stop.clone())));
+        tasks.push(tokio::spawn(sweep(house.clone(), stop.clone())));
         let records = records.into_iter().map(|record| (record.id.clone(), record)).collect();
         let asks = Asks::new(doors, shard_of);
         Ok(Self {
@@ -147,16 +183,21 @@ impl Fleet {
                 inbox: self.inboxes[shard_of(&id, self.inboxes.len())].clone(),
             };
             if self.watched.contains_key(&id) {
-                let known = None;
-                self.house.stores.settle(&id, home, known);
+                if self.watched.get(&id).is_some_and(|watched| watched.settings == assignment.settings) {
+                    continue;
+                }
+                self.house.stores.settle(&id, home, None);
                 self.send(&id, Message::Change(Box::new(assignment.clone())));
             } else {
                 let record = self.records.remove(&id).map(Box::new);
                 let known = record.as_ref().and_then(|record| record.store_version.clone()).map(Version);
                 self.house.stores.settle(&id, home, known);
-                let (first_look, looked) = oneshot::channel();
-                looks.push(looked);
-                let first_look = Some(first_look);
+                // What was seen good before is served at once; only the others hold up a start.
+                let first_look = record.as_ref().is_none_or(|record| !super::adopt::was_proven(record)).then(|| {
+                    let (first_look, looked) = oneshot::channel();
+                    looks.push(looked);
+                    first_look
+                });
                 self.send(&id, Message::Watch { assignment: Box::new(assignment.clone()), record, first_look });
             }
             self.watched.insert(id, assignment);
@@ -183,6 +224,7 @@ impl Fleet {
             let keep = stores.contains_key(name);
             if !keep {
                 stop.cancel();
+                self.house.stores.forget(name, &self.house.metrics);
             }
             keep
         });
@@ -246,6 +288,19 @@ impl Fleet {
             {
                 tracing::error!("a task of the watcher panicked");
             }
+        }
+    }
+}
+
+/// Erases what the ledger need not keep any longer: previous values, old flights, incidents that are long over.
+async fn sweep(house: Arc<House>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = house.clock.sleep(SWEEP) => {}
+        }
+        if let Err(error) = house.ledger.rotation().sweep(house.clock.now().wall).await {
+            tracing::warn!(%error, "the ledger was not swept; tried again in a quarter of an hour");
         }
     }
 }

@@ -1,18 +1,19 @@
 //! Prepare, send, capture, promote (FAULTS §4.2): the request runs in a task of its own and reports to its shard.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use jiff::SignedDuration;
 use uuid::Uuid;
 
-use super::{Admission, House, Message, Shard, effects::Note, interpret};
+use super::{Admission, House, LoadReason, Message, Shard, effects::Note, interpret};
 use crate::{
     clock::Now,
-    credential::{CredentialId, Failure, Generation, Material, Reply, Verdict},
+    credential::{CredentialId, Failure, Fingerprint, Generation, Material, Reply, Rotation, Verdict},
     failpoint,
     fetch::Exchange,
-    ledger::{Attempt, FlightStep, LedgerError, NewValue, Stage},
-    lifecycle::{Commit, Event, Flight, Promoted, Trigger},
+    ledger::{Attempt, FlightStep, LedgerError, NewValue, SUPERSEDED, Stage},
+    lifecycle::{Commit, Event, Promoted, Trigger},
     upstream::Unmakable,
 };
 
@@ -28,15 +29,10 @@ const UNSAVED_AFTER: Duration = Duration::from_secs(2);
 /// How a flight ended, as its task reports it.
 pub(super) struct Landing {
     pub attempt: Uuid,
-    pub trigger: Trigger,
-    pub sent_at: Now,
-    pub landed_at: Now,
-    pub result: Result<Exchange, Unmakable>,
-}
-
-/// How a probe ended, as its task reports it.
-pub(super) struct Look {
-    pub generation: Generation,
+    /// The generation that it was to bring.
+    pub target: Generation,
+    /// Of the grant that it presented.
+    pub presented: Fingerprint,
     pub trigger: Trigger,
     pub sent_at: Now,
     pub landed_at: Now,
@@ -64,9 +60,8 @@ impl Shard {
             self.abort(id, verdict, trigger, None).await;
             return;
         };
-        let read_only = watched.assignment.kind.spends_grant()
-            && watched.assignment.provider.rotation != crate::credential::Rotation::None;
-        if read_only && let Some(reason) = watched.assignment.store.read_only(&watched.assignment.at).await {
+        let rotates = watched.assignment.kind.spends_grant() && watched.assignment.provider.rotation != Rotation::None;
+        if rotates && let Some(reason) = watched.read_only.clone() {
             // A rotated refresh token that cannot go home would live in the ledger alone (FM-20).
             let verdict = Verdict { evidence: reason, ..Verdict::of(Failure::ClientMisconfigured, "writeback_denied") };
             self.abort(id, verdict, trigger, None).await;
@@ -79,10 +74,11 @@ impl Shard {
         failpoint::reach("CP-02");
         let attempt = new_attempt(now);
         let generation = self.watched.get(id).map(|watched| watched.life.generation).unwrap_or_default();
+        let (target, presented) = (generation.next(), self.house.ledger.sealer().fingerprint(&root));
         let intent = Attempt {
             id: attempt,
-            target: generation.next(),
-            presents: self.house.ledger.sealer().fingerprint(&root),
+            target,
+            presents: presented.clone(),
             prepared_at: now.wall,
             boot_id: self.house.boot_id.clone(),
             stage: Stage::Prepared,
@@ -110,11 +106,11 @@ impl Shard {
         failpoint::reach("CP-05");
         self.house.metrics.credd_refresh_attempts_total.with_label_values(&[id.as_str()]).inc();
         let (house, back, id) = (self.house.clone(), self.back.clone(), id.clone());
-        self.house.flights.spawn(async move {
+        let flight = async move {
             let sent_at = house.clock.now();
             let call = house.upstream.refresh(&subject, sent_at.wall);
             let result = tokio::select! {
-                result = call => result,
+                result = AssertUnwindSafe(call).catch_unwind() => result.unwrap_or_else(|_| Ok(panicked())),
                 () = house.clock.sleep(WATCHDOG) => Ok(Exchange::Ambiguous(crate::fetch::Trouble {
                     reason: "timeout",
                     detail: "no answer within the budget of a flight".into(),
@@ -126,10 +122,11 @@ impl Shard {
                 capture(&house, &id, attempt, reply).await;
             }
             failpoint::reach("CP-13");
-            let landing = Box::new(Landing { attempt, trigger, sent_at, landed_at, result });
+            let landing = Box::new(Landing { attempt, target, presented, trigger, sent_at, landed_at, result });
             // The shard outlives its flights: the fleet drains them first.
             let _ = back.send(Message::Flown { id, landing });
-        });
+        };
+        self.house.flights.spawn(self.air.track_future(flight));
     }
 
     /// Nothing was sent, for a reason of ours.
@@ -165,6 +162,10 @@ impl Shard {
         match outcome {
             interpret::Refreshed::Tokens(tokens) => {
                 self.house.note_answer(&endpoint, landing.landed_at.wall, true);
+                if self.is_superseded(id, &landing) {
+                    self.superseded(id, attempt, trigger).await;
+                    return;
+                }
                 self.promote(id, attempt, trigger, landing.sent_at, duration, *tokens).await;
             }
             interpret::Refreshed::No { verdict, commit } => {
@@ -211,7 +212,7 @@ impl Shard {
         let Some(watched) = self.watched.get(id) else { return };
         let old = watched.material.clone().unwrap_or_default();
         let generation = watched.life.generation.next();
-        let mut material = renewed(&old, &tokens, sent_at, generation, attempt);
+        let mut material = interpret::renewed(&old, &tokens, sent_at, generation, attempt);
         let mut tokens = tokens;
         if !tokens.is_bearer() {
             // RF-35: the new grant is kept, the token is not handed to readers who would send it as a bearer token.
@@ -257,14 +258,7 @@ impl Shard {
         loop {
             match self.step(id, event.clone(), note.clone()).await {
                 Ok(()) => break,
-                Err(LedgerError::Fenced { found, .. }) => {
-                    // The home store brought another grant while this one was out: the operator's wins. The reply
-                    // stays captured and sealed in the ledger.
-                    tracing::warn!(credential = %id, %found, "a refresh landed after its grant was replaced");
-                    let verdict = Verdict::of(Failure::Unclassified, "superseded");
-                    self.abort(id, verdict, trigger, Some(attempt)).await;
-                    return;
-                }
+                Err(LedgerError::Fenced { .. }) => return self.superseded(id, attempt, trigger).await,
                 Err(error) => {
                     // The provider has rotated: the token is held here and in the capture, and we never give up.
                     tracing::error!(credential = %id, %error, "the ledger refuses a new token; trying again");
@@ -272,6 +266,8 @@ impl Shard {
                     if now.boot.saturating_sub(began.boot) >= UNSAVED_AFTER {
                         self.publish_unsaved(id, &material, &event);
                     }
+                    // It waits for the ledger, and is not stuck.
+                    (self.house.alive)(self.number);
                     self.house.clock.sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(5));
                 }
@@ -284,12 +280,43 @@ impl Shard {
         });
         if let Some(watched) = self.watched.get_mut(id) {
             watched.last_verdict = None;
+            if write_back {
+                watched.write_back_wanted = generation.max(watched.write_back_wanted);
+            }
         }
         self.house.metrics.credd_rotations_total.with_label_values(&[id.as_str(), "refresh"]).inc();
         if write_back {
             self.house.stores.write_back_soon();
         }
         failpoint::reach("CP-16");
+        self.end_of_flight(id);
+    }
+
+    /// Whether the home store brought another grant while this one was out: the operator's wins (FAULTS §4.4).
+    fn is_superseded(&self, id: &CredentialId, landing: &Landing) -> bool {
+        let Some(watched) = self.watched.get(id) else { return false };
+        let root = watched.material.as_ref().and_then(|material| material.root());
+        watched.assignment.kind.spends_grant()
+            && watched.life.generation.next() != landing.target
+            && root.map(|root| self.house.ledger.sealer().fingerprint(root)).as_ref() != Some(&landing.presented)
+    }
+
+    /// The reply stays captured and sealed in the ledger: it may hold the only living token of the grant that was replaced.
+    async fn superseded(&mut self, id: &CredentialId, attempt: Uuid, trigger: Trigger) {
+        tracing::warn!(credential = %id, %attempt, "a refresh landed after its grant was replaced; the reply is kept");
+        let verdict = Verdict::of(Failure::Unclassified, "superseded");
+        let note = Note {
+            attempt: Some(attempt),
+            flight: Some(FlightStep::Close { attempt, outcome: SUPERSEDED }),
+            detail: Some("its grant was replaced in the home store meanwhile; the reply is kept".to_owned()),
+            ..Note::of("refresh_superseded", trigger)
+        };
+        // No failure of the grant that took its place, which waits for nothing.
+        let event = Event::Aborted { verdict, retry_at: Some(self.house.clock.now().wall) };
+        if let Err(error) = self.step(id, event.clone(), note).await {
+            tracing::error!(credential = %id, %error, "a superseded refresh was not written; recovery will close it");
+            self.happen(id, event, Note::quiet(trigger)).await;
+        }
         self.end_of_flight(id);
     }
 
@@ -315,69 +342,25 @@ impl Shard {
     /// Whoever waited for the flight is told.
     pub(super) fn end_of_flight(&mut self, id: &CredentialId) {
         let Some(watched) = self.watched.get_mut(id) else { return };
-        let again =
-            matches!(watched.life.flight(), Flight::Prepared { .. } | Flight::Sent { .. } | Flight::Received { .. });
-        if !again {
+        if !watched.life.is_in_flight() {
             let message = match &watched.last_verdict {
                 None => "refreshed".to_owned(),
                 Some(verdict) => format!("not refreshed: {}", verdict.failure),
             };
             watched.answer_all(&message);
+            if watched.leaving {
+                let _ = self.back.send(Message::Forget(id.clone()));
+            } else if std::mem::take(&mut watched.look_again) {
+                self.load(id, LoadReason::Changed);
+            }
         }
         self.publish(id);
     }
+}
 
-    pub(super) fn count_failure(&self, id: &CredentialId, verdict: &Verdict, operation: &str) {
-        let metrics = &self.house.metrics;
-        let Some(watched) = self.watched.get(id) else { return };
-        let provider = &watched.assignment.provider.name;
-        metrics.credd_upstream_failures_total.with_label_values(&[provider.as_str(), verdict.failure.as_str()]).inc();
-        let by_credential = if operation == "probe" {
-            &metrics.credd_probe_failures_total
-        } else {
-            &metrics.credd_refresh_failures_total
-        };
-        by_credential.with_label_values(&[id.as_str(), verdict.failure.as_str()]).inc();
-        if verdict.failure == Failure::Unclassified {
-            metrics.credd_upstream_unclassified_total.with_label_values(&[provider.as_str(), "other"]).inc();
-        }
-    }
-
-    /// Sends a probe in a task of its own.
-    pub(super) fn send_probe(&mut self, id: &CredentialId, trigger: Trigger) {
-        let Some(watched) = self.watched.get(id) else { return };
-        let Some(subject) = watched.subject() else { return };
-        let (house, back, id) = (self.house.clone(), self.back.clone(), id.clone());
-        let generation = watched.life.generation;
-        self.house.flights.spawn(async move {
-            let sent_at = house.clock.now();
-            let result = house.upstream.probe(&subject).await;
-            let landed_at = house.clock.now();
-            let look = Box::new(Look { generation, trigger, sent_at, landed_at, result });
-            let _ = back.send(Message::Probed { id, look });
-        });
-    }
-
-    /// A probe came back.
-    pub(super) async fn probed(&mut self, id: &CredentialId, look: Look) {
-        let Some(watched) = self.watched.get_mut(id) else { return };
-        let provider = watched.assignment.provider.clone();
-        let duration = Duration::try_from(look.landed_at.wall.duration_since(look.sent_at.wall)).unwrap_or_default();
-        let metrics = &self.house.metrics;
-        metrics
-            .credd_upstream_request_duration_seconds
-            .with_label_values(&[&provider.name, "probe"])
-            .observe(duration.as_secs_f64());
-        metrics.credd_probes_total.with_label_values(&[id.as_str()]).inc();
-        let (outcome, verdict) = interpret::probe(&provider, watched.assignment.kind, &look);
-        watched.last_verdict.clone_from(&verdict);
-        if let Some(verdict) = &verdict {
-            self.count_failure(id, verdict, "probe");
-        }
-        let note = Note { verdict, duration: Some(duration), ..Note::of("probed", look.trigger) };
-        self.happen(id, Event::Probed { generation: look.generation, outcome }, note).await;
-        self.end_of_flight(id);
-    }
+/// A bug ended the call: whatever it had sent may have been taken (FM-69).
+pub(super) fn panicked() -> Exchange {
+    Exchange::Ambiguous(crate::fetch::Trouble { reason: "panic", detail: "credd panicked during the call".into() })
 }
 
 /// Step 8: the reply is durable before anybody reads it. Never given up; after all, it exists only once.
@@ -399,29 +382,6 @@ async fn capture(house: &House, id: &CredentialId, attempt: Uuid, reply: &Reply)
         }
         house.clock.sleep(pause).await;
         pause *= 2;
-    }
-}
-
-/// The old material with what the reply brought. What it does not bring stays (RF-30, RF-31).
-fn renewed(
-    old: &Material,
-    tokens: &crate::catalogue::Tokens,
-    sent_at: Now,
-    generation: Generation,
-    attempt: Uuid,
-) -> Material {
-    let end = |life: Option<Duration>| life.and_then(|life| sent_at.wall.checked_add(life).ok());
-    Material {
-        access_token: Some(tokens.access_token.clone()),
-        refresh_token: tokens.refresh_token.clone().or_else(|| old.refresh_token.clone()),
-        token_type: tokens.token_type.clone().or_else(|| old.token_type.clone()),
-        expires_at: end(tokens.lifetime),
-        refresh_expires_at: end(tokens.refresh_lifetime).or(old.refresh_expires_at),
-        scope: tokens.scope.clone().or_else(|| old.scope.clone()),
-        grant_id: old.grant_id.clone().or_else(|| Some(attempt.to_string())),
-        generation: Some(generation),
-        attempt_id: Some(attempt.to_string()),
-        ..old.clone()
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use super::flight::{Landing, Look};
+use uuid::Uuid;
+
+use super::{flight::Landing, probe::Look};
 use crate::{
     catalogue::{Provider, Refusal, Surface, Tokens, TokensError, presented},
-    credential::{Failure, Kind, Reply, Verdict},
+    clock::Now,
+    credential::{Failure, Generation, Kind, Material, Reply, Verdict},
     fetch::{Exchange, Trouble},
     lifecycle::{Commit, Probed},
     upstream::Unmakable,
@@ -43,7 +46,7 @@ pub(super) fn reply_to_refresh(
     if reply.is_success() {
         return match provider.tokens_for(reply, presented(kind, Surface::TokenEndpoint), sent_at, last_life) {
             Ok(tokens) => Refreshed::Tokens(Box::new(tokens)),
-            Err(TokensError::Refused(verdict)) => Refreshed::No { verdict: verdict, commit: Commit::NotCommitted },
+            Err(TokensError::Refused(verdict)) => Refreshed::No { verdict, commit: Commit::NotCommitted },
             Err(TokensError::Unreadable { reason }) => Refreshed::No {
                 verdict: Verdict { evidence: reason, ..Verdict::of(Failure::UpstreamUnavailable, "malformed") },
                 commit: Commit::Ambiguous,
@@ -95,6 +98,29 @@ pub(super) fn refusal(
     let verdict = provider.classify(&Refusal { surface, presented: presented(kind, surface), reply, now });
     let says_nothing = matches!(verdict.failure, Failure::Unclassified | Failure::NotACredentialFailure);
     if reply.is_success() && says_nothing { None } else { Some(verdict) }
+}
+
+/// The old material with what the reply brought. What it does not bring stays (RF-30, RF-31).
+pub(super) fn renewed(
+    old: &Material,
+    tokens: &crate::catalogue::Tokens,
+    sent_at: Now,
+    generation: Generation,
+    attempt: Uuid,
+) -> Material {
+    let end = |life: Option<Duration>| life.and_then(|life| sent_at.wall.checked_add(life).ok());
+    Material {
+        access_token: Some(tokens.access_token.clone()),
+        refresh_token: tokens.refresh_token.clone().or_else(|| old.refresh_token.clone()),
+        token_type: tokens.token_type.clone().or_else(|| old.token_type.clone()),
+        expires_at: end(tokens.lifetime),
+        refresh_expires_at: end(tokens.refresh_lifetime).or(old.refresh_expires_at),
+        scope: tokens.scope.clone().or_else(|| old.scope.clone()),
+        grant_id: old.grant_id.clone().or_else(|| Some(attempt.to_string())),
+        generation: Some(generation),
+        attempt_id: Some(attempt.to_string()),
+        ..old.clone()
+    }
 }
 
 fn troubled(trouble: &Trouble) -> Verdict {

@@ -120,9 +120,16 @@ impl Running {
     }
 }
 
-/// Whether the scheduler understands an expression; the words of its refusal otherwise.
+/// Whether the scheduler understands an expression and finds a time at which it is due; the words of its refusal otherwise.
 pub fn check_cron(expression: &str) -> Result<(), String> {
-    Job::new(expression, |_, _| {}).map(|_| ()).map_err(|error| error.to_string())
+    if expression.len() > 200 || expression.split_whitespace().count() != 6 {
+        return Err("six fields are needed: second, minute, hour, day, month, weekday".into());
+    }
+    let mut job = Job::new(expression, |_, _| {}).map_err(|error| error.to_string())?;
+    match job.job_data() {
+        Ok(data) if data.next_tick > 0 => Ok(()),
+        _ => Err("it is never due".into()),
+    }
 }
 
 /// The time between two beats, read off the expression's simple forms (`*/n`); an hour for the others.
@@ -163,5 +170,6 @@ mod tests {
         assert!(check_cron("0 */5 * * * *").is_ok());
         assert!(check_cron("0 */5 * *").is_err());
         assert!(check_cron("soon").is_err());
+        assert!(check_cron("0 0 0 30 2 *").is_err(), "the 30th of February");
     }
 }

@@ -5,16 +5,19 @@
 
 mod adopt;
 mod asks;
+mod deadlines;
 mod effects;
 mod endpoint;
 mod fleet;
 mod flight;
 mod interpret;
 mod metronome;
+mod probe;
 mod stores;
 mod watched;
 mod write_back;
 
+pub use deadlines::Deadlines;
 pub use endpoint::{Admission, Endpoints};
 pub use fleet::{Fleet, FleetParts};
 pub use interpret::prove;
@@ -23,8 +26,7 @@ pub use stores::StoreReport;
 pub use watched::Assignment;
 
 use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
+    collections::HashMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -36,7 +38,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::watched::Watched;
 use crate::{
     clock::Clock,
-    credential::{CredentialId, Generation},
+    credential::{CredentialId, Generation, Material, Secret},
     ledger::{Ledger, Record},
     lifecycle::{Event, Trigger},
     metrics::Metrics,
@@ -47,6 +49,9 @@ use crate::{
 
 /// The longest sleep: a suspended machine or a stepped clock is noticed within this time (FAULTS §6).
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
+
+/// Between a panic and the new beginning: a bug that repeats itself must not take a processor.
+const AFTER_A_PANIC: Duration = Duration::from_secs(1);
 
 /// What all shards share.
 struct House {
@@ -62,6 +67,10 @@ struct House {
     pub boot_id: String,
     /// Requests and captures: a stop waits for them.
     pub flights: TaskTracker,
+    /// Told by each shard that it makes progress.
+    pub alive: Arc<dyn Fn(u16) + Send + Sync>,
+    /// Told of each secret that is served or presented.
+    pub secrets: Arc<dyn Fn(&Secret) + Send + Sync>,
 }
 
 impl House {
@@ -81,6 +90,11 @@ impl House {
         self.endpoints().leave(endpoint);
     }
 
+    fn learn(&self, material: &Material) {
+        let Material { access_token, refresh_token, client_secret, .. } = material;
+        [access_token, refresh_token, client_secret].into_iter().flatten().for_each(|secret| (self.secrets)(secret));
+    }
+
     fn note_answer(&self, endpoint: &str, now: Timestamp, answered: bool) {
         let mut endpoints = self.endpoints();
         if answered { endpoints.answered(endpoint, now) } else { endpoints.failed(endpoint, now) }
@@ -97,18 +111,26 @@ enum Message {
     Forget(CredentialId),
     /// The home store has another version of it.
     StoreChanged(CredentialId),
+    /// The home store stopped answering for it, or answers again and nothing has changed.
+    StoreStale(CredentialId, bool),
     /// A load ended.
-    Loaded { id: CredentialId, why: LoadReason, result: Result<Box<Loaded>, StoreError> },
+    Loaded { id: CredentialId, why: LoadReason, result: Result<Box<FromStore>, StoreError> },
     /// A flight ended.
     Flown { id: CredentialId, landing: Box<flight::Landing> },
     /// A probe ended.
-    Probed { id: CredentialId, look: Box<flight::Look> },
+    Probed { id: CredentialId, look: Box<probe::Look> },
     /// A beat of a policy, and how far its probes may spread.
     Beat { cron: Arc<str>, spread: Duration },
     /// A write-back ended; the home store now holds that version.
     WrittenBack { id: CredentialId, generation: Generation, version: String },
     /// A write-back was refused for good, or still waits.
     WriteBackWaits { id: CredentialId },
+}
+
+/// What a home store gave, and why it could never take anything back, if so.
+struct FromStore {
+    loaded: Loaded,
+    read_only: Option<String>,
 }
 
 /// Why the home store was asked.
@@ -137,7 +159,11 @@ struct Shard {
     number: u16,
     house: Arc<House>,
     watched: HashMap<CredentialId, Watched>,
-    deadlines: BinaryHeap<Reverse<(Timestamp, CredentialId)>>,
+    deadlines: Deadlines,
+    /// Those of a life that ended in a panic: they begin anew from the ledger.
+    lost: Vec<Assignment>,
+    /// Refresh requests of this shard that are out.
+    air: TaskTracker,
     inbox: mpsc::UnboundedReceiver<Message>,
     /// For the tasks that report back.
     back: mpsc::UnboundedSender<Message>,
@@ -152,15 +178,18 @@ impl Shard {
         asks: mpsc::Receiver<Ask>,
     ) -> Self {
         let (back, inbox) = inbox;
-        Self { number, house, watched: HashMap::new(), deadlines: BinaryHeap::new(), inbox, back, asks }
+        let (watched, deadlines) = (HashMap::new(), Deadlines::default());
+        Self { number, house, watched, deadlines, lost: Vec::new(), air: TaskTracker::new(), inbox, back, asks }
     }
 
     /// Until told to stop. Flights that are out then still report: the fleet drains them before it drops the doors.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(&mut self, stop: &CancellationToken) {
+        self.begin_anew().await;
         loop {
+            (self.house.alive)(self.number);
             self.wake_due().await;
             let now = self.house.clock.now();
-            let wait = self.deadlines.peek().map_or(LONGEST_SLEEP, |Reverse((at, _))| {
+            let wait = self.deadlines.next().map_or(LONGEST_SLEEP, |at| {
                 // At least a moment: a deadline that changes nothing must not spin.
                 Duration::try_from(at.duration_since(now.wall)).unwrap_or(Duration::from_millis(1)).min(LONGEST_SLEEP)
             });
@@ -179,6 +208,39 @@ impl Shard {
             }
         }
         self.land().await;
+    }
+
+    /// What was lost in a panic goes on from what the ledger knows (FM-69). Readers kept their tokens.
+    async fn begin_anew(&mut self) {
+        if self.lost.is_empty() {
+            return;
+        }
+        // A request of the life before is still on its way: its reply comes into the ledger, and recovery finds it
+        // there. What it would have reported here is history.
+        self.air.close();
+        self.air.wait().await;
+        self.air.reopen();
+        let mut kept = Vec::new();
+        while let Ok(message) = self.inbox.try_recv() {
+            kept.extend((!matches!(message, Message::Flown { .. } | Message::Probed { .. })).then_some(message));
+        }
+        for message in kept {
+            let _ = self.back.send(message);
+        }
+        while let Some(assignment) = self.lost.last().cloned() {
+            match self.house.ledger.rotation().load(&assignment.id).await {
+                Ok(record) => {
+                    self.lost.pop();
+                    self.house.leave(&assignment.endpoint());
+                    self.watch(assignment, record.map(Box::new), None).await;
+                }
+                Err(error) => {
+                    tracing::error!(shard = self.number, %error, "a shard cannot begin anew yet; trying again");
+                    (self.house.alive)(self.number);
+                    self.house.clock.sleep(AFTER_A_PANIC).await;
+                }
+            }
+        }
     }
 
     /// After the stop: no new flight, but those that are out are brought home (FM-67).
@@ -208,15 +270,8 @@ impl Shard {
     async fn wake_due(&mut self) {
         loop {
             let now = self.house.clock.now();
-            match self.deadlines.peek() {
-                Some(Reverse((at, _))) if *at <= now.wall => {}
-                _ => return,
-            }
-            let Some(Reverse((at, id))) = self.deadlines.pop() else { return };
+            let Some((at, id)) = self.deadlines.take_due(now.wall) else { return };
             let Some(watched) = self.watched.get_mut(&id) else { continue };
-            if watched.deadline != Some(at) {
-                continue;
-            }
             watched.deadline = None;
             let late = now.wall.duration_since(at).as_secs_f64();
             self.house.metrics.credd_scheduler_lag_seconds.observe(late.max(0.0));
@@ -231,12 +286,8 @@ impl Shard {
         let next = watched.life.next_deadline(now, &watched.assignment.policy);
         // What is due already and did not act waits for something else; look again soon, not at once.
         let next = next.map(|at| if at <= now.wall { now.wall + Duration::from_secs(1) } else { at });
-        if next != watched.deadline {
-            watched.deadline = next;
-            if let Some(at) = next {
-                self.deadlines.push(Reverse((at, id.clone())));
-            }
-        }
+        self.deadlines.set(id, watched.deadline, next);
+        watched.deadline = next;
     }
 
     async fn receive(&mut self, message: Message) {
@@ -245,6 +296,7 @@ impl Shard {
             Message::Change(assignment) => self.change(*assignment).await,
             Message::Forget(id) => self.forget(&id).await,
             Message::StoreChanged(id) => self.load(&id, LoadReason::Changed),
+            Message::StoreStale(id, stale) => self.flag(&id, |flags| flags.store_stale = stale),
             Message::Loaded { id, why, result } => self.loaded(&id, why, result).await,
             Message::Flown { id, landing } => self.flown(&id, *landing).await,
             Message::Probed { id, look } => self.probed(&id, *look).await,
@@ -258,20 +310,21 @@ impl Shard {
         let mine: Vec<CredentialId> =
             self.watched.values().filter(|w| w.assignment.probe == cron).map(|w| w.assignment.id.clone()).collect();
         for id in mine {
-            let offset = spread.mul_f64((self.house.dice)());
+            // Each credential keeps its own place in the beat, so that its probes come at equal distances.
+            let offset = spread.mul_f64(fleet::place(&id));
             self.happen(&id, Event::Beat(offset), effects::Note::quiet(Trigger::Schedule)).await;
         }
     }
 
     fn written_back(&mut self, id: &CredentialId, generation: Generation, version: String) {
-        if let Some(watched) = self.watched.get_mut(id) {
-            watched.store_version = Some(version);
-            if generation == watched.life.generation {
-                let root = watched.material.as_ref().and_then(|material| material.root());
-                watched.store_fingerprint = root.map(|root| self.house.ledger.sealer().fingerprint(root));
-            }
+        let Some(watched) = self.watched.get_mut(id) else { return };
+        watched.store_version = Some(version);
+        if generation == watched.life.generation {
+            let root = watched.material.as_ref().and_then(|material| material.root());
+            watched.store_fingerprint = root.map(|root| self.house.ledger.sealer().fingerprint(root));
         }
-        self.flag(id, |flags| flags.writeback_pending = false);
+        let newer_waits = watched.write_back_wanted > generation;
+        self.flag(id, |flags| flags.writeback_pending = newer_waits);
     }
 
     /// Changes a fact beside the lifecycle and publishes it.
@@ -280,7 +333,7 @@ impl Shard {
         let Some(watched) = self.watched.get_mut(id) else { return };
         let before = watched.flags;
         change(&mut watched.flags);
-        if watched.flags != before {
+        if watched.flags != before && !watched.leaving {
             self.house.publisher.set(watched.published(now));
         }
     }

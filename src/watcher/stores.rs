@@ -2,8 +2,11 @@
 //! that look for changes.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -29,6 +32,8 @@ pub struct StoreReport {
     pub kind: &'static str,
     /// Whether it answered last time; `None` before the first time.
     pub up: Option<bool>,
+    /// Since when it has not answered, while it does not.
+    pub down_since: Option<Timestamp>,
     /// When it last answered completely.
     pub last_sync_at: Option<Timestamp>,
     /// What it last said when it did not.
@@ -53,8 +58,13 @@ pub(super) struct Stores(Arc<Inner>);
 struct Inner {
     homes: Mutex<HashMap<CredentialId, Home>>,
     seen: Mutex<HashMap<CredentialId, Version>>,
+    /// Those whose home store did not answer when it was last asked.
+    stale: Mutex<HashSet<CredentialId>>,
+    /// Held while a secret is read, and while it is written: what a read tells is never older than the last write told.
+    turns: Mutex<HashMap<CredentialId, Arc<tokio::sync::Mutex<()>>>>,
     reports: Mutex<HashMap<String, StoreReport>>,
     write_back: Notify,
+    returned: AtomicBool,
 }
 
 const NEVER_POISONED: &str = "nothing panics while it is held";
@@ -72,6 +82,19 @@ impl Stores {
     pub fn leave(&self, id: &CredentialId) {
         self.0.homes.lock().expect(NEVER_POISONED).remove(id);
         self.0.seen.lock().expect(NEVER_POISONED).remove(id);
+        self.0.stale.lock().expect(NEVER_POISONED).remove(id);
+        self.0.turns.lock().expect(NEVER_POISONED).remove(id);
+    }
+
+    /// Reading and writing one secret take turns.
+    pub fn turn(&self, id: &CredentialId) -> Arc<tokio::sync::Mutex<()>> {
+        self.0.turns.lock().expect(NEVER_POISONED).entry(id.clone()).or_default().clone()
+    }
+
+    /// Notes whether the store answered for this credential; true where that is new.
+    pub fn is_stale(&self, id: &CredentialId, stale: bool) -> bool {
+        let mut all = self.0.stale.lock().expect(NEVER_POISONED);
+        if stale { all.insert(id.clone()) } else { all.remove(id) }
     }
 
     pub fn home(&self, id: &CredentialId) -> Option<Home> {
@@ -93,6 +116,11 @@ impl Stores {
         self.0.write_back.notify_one();
     }
 
+    /// Whether a home store came back since this was last asked.
+    pub fn has_returned(&self) -> bool {
+        self.0.returned.swap(false, Ordering::SeqCst)
+    }
+
     pub async fn write_back_wanted(&self) {
         self.0.write_back.notified().await;
     }
@@ -101,6 +129,15 @@ impl Stores {
         let mut reports: Vec<_> = self.0.reports.lock().expect(NEVER_POISONED).values().cloned().collect();
         reports.sort_by(|a, b| a.name.cmp(&b.name));
         reports
+    }
+
+    /// Nobody lives there any more.
+    pub fn forget(&self, name: &str, metrics: &Metrics) {
+        if let Some(report) = self.0.reports.lock().expect(NEVER_POISONED).remove(name) {
+            let _ = metrics.credd_store_up.remove_label_values(&[name, report.kind]);
+        }
+        let _ = metrics.credd_store_last_sync_timestamp_seconds.remove_label_values(&[name]);
+        let _ = metrics.credd_store_auth_expiration_timestamp_seconds.remove_label_values(&[name]);
     }
 
     fn of_store(&self, name: &str) -> Vec<(CredentialId, Home)> {
@@ -155,6 +192,8 @@ impl Stores {
                     if changed {
                         // Noted as seen only once it was really read: `seen` is told by the shard.
                         let _ = home.inbox.send(Message::StoreChanged(id));
+                    } else if self.is_stale(&id, false) {
+                        let _ = home.inbox.send(Message::StoreStale(id, false));
                     }
                 }
                 Err(
@@ -164,7 +203,12 @@ impl Stores {
                     tracing::debug!(store = name, %error, "a secret could not be found by listing");
                     let _ = home.inbox.send(Message::StoreChanged(id));
                 }
-                Err(error) => failure = Some(error),
+                Err(error) => {
+                    if self.is_stale(&id, true) {
+                        let _ = home.inbox.send(Message::StoreStale(id, true));
+                    }
+                    failure = Some(error);
+                }
             }
         }
         self.report(name, store, clock.now().wall, failure.map(|error| error.to_string()), metrics);
@@ -189,6 +233,10 @@ impl Stores {
         }
         let mut reports = self.0.reports.lock().expect(NEVER_POISONED);
         let before = reports.get(name);
+        if up && before.is_some_and(|before| before.up == Some(false)) {
+            self.0.returned.store(true, Ordering::SeqCst);
+            self.write_back_soon();
+        }
         if before.is_none_or(|before| before.up != Some(up)) {
             match &error {
                 None => tracing::info!(store = name, "the home store answers"),
@@ -197,8 +245,18 @@ impl Stores {
                 }
             }
         }
+        let down_since = match before.and_then(|before| before.down_since) {
+            _ if up => None,
+            None => Some(now),
+            since => since,
+        };
         let last_sync_at = if up { Some(now) } else { before.and_then(|before| before.last_sync_at) };
-        let report = StoreReport { name: name.to_owned(), kind: store.kind(), up: Some(up), last_sync_at, error };
-        reports.insert(name.to_owned(), report);
+        if let Some(end) = store.auth_expires_at() {
+            let gauge = &metrics.credd_store_auth_expiration_timestamp_seconds;
+            gauge.with_label_values(&[name]).set(end.as_millisecond() as f64 / 1e3);
+        }
+        let (name, kind) = (name.to_owned(), store.kind());
+        let report = StoreReport { name: name.clone(), kind, up: Some(up), down_since, last_sync_at, error };
+        reports.insert(name, report);
     }
 }

@@ -18,6 +18,8 @@ use crate::{
 /// What the settings say of one credential, resolved: everything a shard needs to watch it.
 #[derive(Clone, Debug)]
 pub struct Assignment {
+    /// The settings that it was made from, as text: equal means that nothing changed. Holds no secret.
+    pub settings: String,
     /// Its name.
     pub id: CredentialId,
     /// How it comes to a value.
@@ -63,13 +65,21 @@ pub(super) struct Watched {
     /// Of the root secret that last came from, or was written to, the home store.
     pub store_fingerprint: Option<Fingerprint>,
     pub flags: Flags,
-    /// The heap entry that counts; older ones are stale.
+    /// The newest generation that must be written back.
+    pub write_back_wanted: Generation,
+    /// The home store is to be asked again once the flight that is out has ended.
+    pub look_again: bool,
+    /// Where it stands in the queue of deadlines.
     pub deadline: Option<Timestamp>,
+    /// Removed from the settings; it goes when its flight is home.
+    pub leaving: bool,
     pub waiting: Vec<Waiting>,
     /// Told once, when it is known whether the credential can be proven at the start.
     pub first_look: Option<oneshot::Sender<()>>,
     /// The last refusal's verdict, for those who wait.
     pub last_verdict: Option<Verdict>,
+    /// Why its home store can never be written, if so; as it said when it was last read.
+    pub read_only: Option<String>,
     /// What the home store last said, where it was a no.
     pub store_error: Option<StoreError>,
 }
@@ -102,10 +112,14 @@ impl Watched {
             store_version: None,
             store_fingerprint: None,
             flags: Flags::default(),
+            write_back_wanted: Generation::default(),
+            look_again: false,
             deadline: None,
+            leaving: false,
             waiting: Vec::new(),
             first_look: None,
             last_verdict: None,
+            read_only: None,
             store_error: None,
         }
     }
@@ -240,7 +254,7 @@ impl Watched {
     }
 
     fn home(&self) -> String {
-        format!("{} in store {}", self.assignment.at.0, self.assignment.store_name)
+        format!("store {} (at {})", self.assignment.store_name, self.assignment.at.0)
     }
 
     /// Answers everybody who waits.

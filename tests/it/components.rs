@@ -31,14 +31,15 @@ impl Component {
     /// Starts a script and waits until the server answers.
     pub fn start(script: &str, environment: &[(&str, &str)]) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut child = Command::new("bash")
+        // Named, so that nothing hangs on the mode of a file.
+        let mut child = Command::new(if script.ends_with(".py") { "python3" } else { "bash" })
             .arg(root.join("tests/components").join(script))
             .env("TOOLS_DIR", tools())
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("bash starts");
+            .expect("bash and python3 start");
         let output = BufReader::new(child.stdout.take().expect("it is piped"));
         let (found, ready) = mpsc::channel();
         thread::spawn(move || {

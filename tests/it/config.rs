@@ -88,7 +88,7 @@ ttl_warn = "60m"
 [stores.vault]
 kind = "vault"
 address = "https://vault.example.com"
-auth = { method = "app_role", role_id = { env = "A" }, secret_id = { file = "b" } }
+auth = { method = "approle", role_id = { env = "A" }, secret_id = { file = "b" } }
 [pager.channels.mail]
 kind = "email"
 host = "localhost"

@@ -51,9 +51,12 @@ over_all! {
         a_new_key_opens_everything_and_the_old_one_nothing;
     pages:
         of_write_backs_the_latest_wins,
-        pages_of_one_incident_leave_in_order,
         incidents_begin_and_end_once,
-        what_is_announced_is_queued_with_it,
+        messages_of_one_incident_leave_in_order,
+        a_newer_word_takes_the_place_of_one_that_waits,
+        fm63_another_channel_stands_in_once,
+        pages_of_removed_channels_find_another,
+        fm63_what_is_decided_is_queued_with_it,
         embedded_documents_are_compared_and_swapped;
     log:
         t37_the_audit_log_verifies,

@@ -7,6 +7,7 @@ mod mail;
 mod oncall;
 mod outbox;
 mod webhook;
+mod whole;
 mod world;
 
 /// Longer than anything here takes; it only bounds a test that hangs.

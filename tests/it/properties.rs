@@ -122,10 +122,16 @@ struct Watch {
     in_the_air: bool,
     open: BTreeSet<Incident>,
     evidence: bool,
+    /// The newest value that the API refused.
+    refused: Option<Generation>,
+}
+
+fn is_refusal(verdict: &Verdict) -> bool {
+    matches!(verdict.failure, Failure::CredentialExpired | Failure::CredentialRejected | Failure::CredentialRevoked)
 }
 
 impl Watch {
-    fn told(&mut self, event: &Event, life: &Lifecycle) {
+    fn told(&mut self, event: &Event, life: &Lifecycle, policy: &Policy) {
         match event {
             Event::Found(Found::Received { .. }) => self.in_the_air = true,
             Event::Aborted { .. } | Event::Found(_) => self.in_the_air = false,
@@ -134,12 +140,15 @@ impl Watch {
                 self.evidence |= verdict.failure == Failure::CredentialRevoked;
             }
             Event::Promoted(promoted) if promoted.generation > life.generation => self.in_the_air = false,
-            Event::Loaded(_) => self.evidence = false,
+            Event::Loaded(_) => (self.evidence, self.refused) = (false, None),
             Event::Probed { generation, outcome: Probed::No(verdict) } if *generation == life.generation => {
-                self.evidence |= matches!(
-                    verdict.failure,
-                    Failure::CredentialExpired | Failure::CredentialRejected | Failure::CredentialRevoked
-                );
+                // What can be renewed is dead only when its successor is refused as well.
+                self.evidence |= is_refusal(verdict)
+                    && (!policy.kind.is_refreshable() || self.refused.is_some_and(|refused| refused < *generation));
+                self.refused = if is_refusal(verdict) { Some(*generation) } else { self.refused };
+            }
+            Event::Refused { generation, verdict } if *generation == life.generation && is_refusal(verdict) => {
+                self.refused = Some(*generation);
             }
             _ => {}
         }
@@ -242,7 +251,7 @@ fn live(policy: &Policy, story: &[(f64, f64, Happening)]) {
         let now = at(seconds);
         let event = resolve(happening, &life, now);
         let (state, early) = (life.state(before, policy), deadline.is_none_or(|deadline| deadline > now.wall));
-        watch.told(&event, &life);
+        watch.told(&event, &life, policy);
         let effects = life.step(event.clone(), now, *dice, policy);
         watch.asked(&effects, policy);
         if matches!(event, Event::Tick) && early {

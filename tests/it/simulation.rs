@@ -89,8 +89,8 @@ fn check(all: &Tally) {
 #[test]
 fn p1_p2_p3_p5_p6_p7_many_lives_keep_every_promise() {
     let mut all = Tally::default();
-    for seed in 1..=4 {
-        all.add(&run(25, 15, Duration::from_secs(900), seed));
+    for seed in 1..=3 {
+        all.add(&run(25, 15, Duration::from_secs(300), seed));
     }
     check(&all);
     assert!(all.strict_losses > 0, "the window of loss was never hit: the simulation has become too kind");

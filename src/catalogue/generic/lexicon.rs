@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use regex::bytes::RegexSet;
+use regex::bytes::{Regex, RegexBuilder};
 
 /// What a phrase says, before surface and kind of credential are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ pub static ENTRIES: &[Entry] = &[
     entry(
         "other_token",
         Unrelated,
-        r"(?:page|sync|continuation|pagination|next page|cursor|csrf|xsrf|push|device|registration|captcha|recaptcha|upload|change) tokens?\b|(?:idempotency|partition|primary|foreign|object|sort|cache|duplicate|unique|row) keys?\b",
+        r"(?:parameter|field|argument|property|column|attribute) (?:key|token|password|secret|code) (?:is )?invalid|(?:page|sync|continuation|pagination|next page|cursor|csrf|xsrf|push|device|registration|captcha|recaptcha|upload|change) tokens?\b|(?:idempotency|partition|primary|foreign|object|sort|cache|duplicate|unique|row) keys?\b",
     ),
     entry(
         "client_secret_expired",
@@ -127,7 +127,7 @@ pub static ENTRIES: &[Entry] = &[
     entry(
         "network_policy",
         Network,
-        r"firewall|virtual network|\bvpc\b|vpc service|private (?:link|endpoint)|public (?:network )?access (?:is )?(?:disabled|not)|network (?:polic|rule|access|security)|security policy violated|prohibited by organizations? policy",
+        r"firewall|virtual network|\bvpc\b|vpc service|private (?:link|endpoint)|public (?:network )?access (?:is )?(?:disabled|not)|network (?:polic|rule|access|security)|security policy violated|prohibited by organizations? policy|\bwaf\b|request (?:was |has been )?blocked|blocked by security",
     ),
     entry(
         "region_not_allowed",
@@ -154,6 +154,11 @@ pub static ENTRIES: &[Entry] = &[
         "unavailable",
         Unavailable,
         r"overloaded|over(?:load| capacity)|at capacity|capacity (?:exceeded|constraints?|limit)|not ready|temporar(?:y|ily) (?:unavailable|overload\w*|failure|error|down|issue|problem)|transient|server ?error|internal (?:server |service )?(?:error|failure|exception)|internal$|internalerror|service ?(?:is )?(?:currently )?unavailable|backend ?error|bad gateway|gateway ?time ?d?(?:out)?|gateway timeout|(?:under|scheduled|for|down for|in) maintenance|maintenance (?:mode|window)|upstream|provider returned error|deadline ?exceeded|timed? ?out (?:while|waiting)|request time ?out|unexpected server|server had an error|we had issues|fatal error|\boutage\b|unknown ?error|try again shortly|currently unavailable|unexpected error has occurred|dependency failed",
+    ),
+    entry(
+        "model_tokens",
+        Unrelated,
+        r"(?:max|maximum|input|output|prompt|completion|context|total|number of|new) (?:\w+ ){0,2}tokens\b|tokens? (?:count|length|limit for model)",
     ),
     entry(
         "browser_challenge",
@@ -271,25 +276,22 @@ pub static ENTRIES: &[Entry] = &[
         Unavailable,
         r"try (?:again )?(?:your request )?(?:again )?later|please (?:try again|retry)|retry (?:your |the )?(?:request|later)",
     ),
+    entry("invalid_request", Config, r"^invalid request$"),
     entry("conflict", Pending, r"conflict"),
 ];
 
-static SET: LazyLock<RegexSet> = LazyLock::new(|| {
-    let patterns = ENTRIES.iter().map(|entry| {
+/// One automaton for each entry: together they would have more states than any cache holds, and be slow.
+static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+    let compiled = ENTRIES.iter().map(|entry| {
         let pattern = entry.pattern.replace("<token>", TOKEN).replace("<who>", WHO).replace("<gap>", r"(?: \w+){0,4}?");
-        format!("(?:{})", pattern.replace(r"(?:(?: \w+){0,4}?)", r"(?: \w+){0,4}?"))
+        RegexBuilder::new(&pattern).unicode(false).build().expect("constant patterns")
     });
-    regex::bytes::RegexSetBuilder::new(patterns)
-        .unicode(false)
-        .size_limit(64 << 20)
-        .dfa_size_limit(16 << 20)
-        .build()
-        .expect("constant patterns")
+    compiled.collect()
 });
 
-/// The entries found in some words, as indices in order.
-pub fn found(words: &str) -> impl Iterator<Item = usize> {
-    SET.matches(words.as_bytes()).into_iter()
+/// Whether an entry, by its index, is found in some words.
+pub fn says(entry: usize, words: &str) -> bool {
+    PATTERNS[entry].is_match(words.as_bytes())
 }
 
 /// Lower-case words with one blank between: punctuation goes, apostrophes vanish, addresses of pages are dropped, and
@@ -344,6 +346,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), ENTRIES.len());
-        assert_eq!(found("the token has expired").next().map(|at| ENTRIES[at].name), Some("expired"));
+        let first = (0..ENTRIES.len()).find(|entry| says(*entry, "the token has expired"));
+        assert_eq!(first.map(|at| ENTRIES[at].name), Some("expired"));
     }
 }

@@ -86,14 +86,13 @@ pub fn judge(observed: &Observed<'_>) -> Finding {
         return finding;
     }
     let status = observed.status();
-    let best = observed
-        .statements
-        .iter()
-        .enumerate()
-        .filter_map(|(at, statement)| {
-            lexicon::found(&statement.words).find(|entry| counts(observed, at, *entry)).map(|entry| (entry, at))
-        })
-        .min();
+    if (200..300).contains(&status) && !observed.claims_error() {
+        return by_status(observed, status);
+    }
+    let best = (0..ENTRIES.len()).find_map(|entry| {
+        let says = |at: &usize| counts(observed, *at, entry) && lexicon::says(entry, &observed.statements[*at].words);
+        (0..observed.statements.len()).find(says).map(|at| (entry, at))
+    });
     match best {
         Some((entry, at)) => {
             let finding = meaning(observed, ENTRIES[entry].meaning, ENTRIES[entry].name);
@@ -117,6 +116,10 @@ fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
     }
     // OpenID Connect's code, not the sentence that any API says to a stranger.
     if ENTRIES[entry].name == "login_required" && !token_endpoint && !statement.raw.contains('_') {
+        return false;
+    }
+    // RFC 6749 §5.2; elsewhere it is anybody's word for a bad request.
+    if ENTRIES[entry].name == "invalid_request" && !token_endpoint {
         return false;
     }
     match observed.status() {
@@ -171,6 +174,8 @@ fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str) -> Fin
         Meaning::Expired if grant || fixed => Finding::of(CredentialRevoked, name),
         Meaning::Expired => Finding::of(CredentialExpired, name),
         Meaning::ExpiredOrDead if grant || fixed => Finding::of(CredentialRevoked, name),
+        // Whom "unauthorized" is about, the client or the grant, it does not say.
+        Meaning::Rejected if grant && name != "rejected" => Finding::of(CredentialRejected, name),
         Meaning::Ambiguous | Meaning::Rejected if grant => Finding::of(CredentialRevoked, name),
         // A client that proves itself by a secret, refused where it does so: the secret or the id is wrong.
         Meaning::Ambiguous | Meaning::Rejected if is_client(observed) => {

@@ -93,6 +93,25 @@ impl<'a> Observed<'a> {
         }
     }
 
+    /// Whether a reply with a status of success says at all that something went wrong.
+    pub fn claims_error(&self) -> bool {
+        if self.statements.iter().any(|statement| statement.header) {
+            return true;
+        }
+        let Some(Value::Object(object)) = &self.json else { return false };
+        let says = |value: &Value| match value {
+            Value::Null | Value::Bool(false) => false,
+            Value::String(text) => !text.is_empty(),
+            Value::Array(list) => !list.is_empty(),
+            _ => true,
+        };
+        object.iter().any(|(name, value)| {
+            let name = name.to_ascii_lowercase();
+            let denied = matches!(name.as_str(), "ok" | "success" | "succeeded") && value == &Value::Bool(false);
+            denied || (says(value) && (name.starts_with("err") || name.starts_with("fault") || name == "exception"))
+        })
+    }
+
     /// A header's value.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.refusal.reply.header(name)

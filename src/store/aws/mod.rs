@@ -9,7 +9,7 @@ mod refusal;
 mod secrets;
 
 #[cfg(feature = "aws")]
-pub use secrets::SecretsManager;
+pub use secrets::AwsSecrets;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

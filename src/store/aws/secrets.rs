@@ -37,7 +37,7 @@ const AT_ONCE: usize = 4;
 
 /// The secrets of one account and region.
 #[derive(Debug)]
-pub struct SecretsManager {
+pub struct AwsSecrets {
     settings: Settings,
     clock: Arc<dyn Clock>,
     client: OnceCell<(Client, Option<SharedCredentialsProvider>)>,
@@ -70,7 +70,7 @@ fn holder(stages: &HashMap<String, Vec<String>>, stage: &str) -> Option<String> 
     stages.iter().find(|(_, held)| held.iter().any(|it| it == stage)).map(|(version, _)| version.clone())
 }
 
-impl SecretsManager {
+impl AwsSecrets {
     /// Nothing is asked yet, not even the standard chain.
     pub fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Self {
         let (client, written, session_end) = Default::default();
@@ -262,7 +262,7 @@ impl SecretsManager {
     }
 }
 
-impl SecretStore for SecretsManager {
+impl SecretStore for AwsSecrets {
     fn kind(&self) -> &'static str {
         "aws"
     }

@@ -1,7 +1,11 @@
 use credd::{
     credential::{Generation, Secret},
-    ledger::{Announced, Fact, FactChange, NewPage, Put, Transition, dedup_key},
+    daemon::LedgerOutbox,
+    incident::{Action, Announcement, Condition, Message, Severity, Told},
+    ledger::{Fact, FactChange, Ledger, Put, Transition, dedup_key},
+    oncall::{Due, Outbox},
 };
+use uuid::Uuid;
 
 use super::bench::*;
 
@@ -48,37 +52,9 @@ pub async fn of_write_backs_the_latest_wins(bench: Bench) {
     assert_eq!(outbox.due_write_backs(at(LATER)).await.unwrap()[0].attempt, first);
 }
 
-fn page(channel: &str, key: &str, message: &str) -> NewPage {
-    NewPage { channel: channel.into(), dedup_key: key.into(), message: message.into() }
-}
-
-pub async fn pages_of_one_incident_leave_in_order(bench: Bench) {
-    let ledger = bench.open().await;
-    let outbox = ledger.outbox();
-    let pages = vec![
-        page("chat", "k1", "trigger"),
-        page("chat", "k1", "resolve"),
-        page("chat", "k2", "other"),
-        page("mail", "k1", "trigger"),
-    ];
-    outbox.enqueue_pages(pages).await.unwrap();
-    let due = async || {
-        let due = outbox.due_pages(at(LATER), "chat").await.unwrap();
-        due.into_iter().map(|page| (page.seq, page.message)).collect::<Vec<_>>()
-    };
-    let first = due().await;
-    assert_eq!(first.iter().map(|(_, message)| message.as_str()).collect::<Vec<_>>(), ["trigger", "other"]);
-    outbox.page_later(first[0].0, at(LATER + 9), 1).await.unwrap();
-    assert_eq!(due().await.len(), 1, "the resolve waits for its trigger");
-    let waiting = outbox.waiting_pages().await.unwrap();
-    assert_eq!(waiting.iter().map(|w| (w.channel.as_str(), w.length)).collect::<Vec<_>>(), [("chat", 3), ("mail", 1)]);
-    outbox.page_done(first[0].0).await.unwrap();
-    assert_eq!(due().await[0].1, "resolve");
-}
-
 fn raise(kind: &str, name: &str, second: i64) -> Fact {
     let change = FactChange::Raise { severity: "critical".into(), summary: "dead".into(), body: "why".into() };
-    Fact { kind: kind.into(), credential: id(name), group: "github".into(), change, at: at(second) }
+    Fact { kind: kind.into(), credential: name.into(), group: "github".into(), change, at: at(second) }
 }
 
 fn clear(kind: &str, name: &str, second: i64) -> Fact {
@@ -105,7 +81,6 @@ pub async fn incidents_begin_and_end_once(bench: Bench) {
     // It ends before anybody was told: nobody is told.
     rotation.commit(with(clear("credential_revoked", "a", 3))).await.unwrap();
     assert!(incidents.open().await.unwrap().is_empty());
-    assert!(incidents.unannounced().await.unwrap().is_empty());
     // It comes back under the same key, as a new incident.
     incidents.facts(vec![raise("credential_revoked", "a", 4)]).await.unwrap();
     let again = incidents.open().await.unwrap();
@@ -113,27 +88,159 @@ pub async fn incidents_begin_and_end_once(bench: Bench) {
     assert_ne!(again[0].seq, open[0].seq);
 }
 
-pub async fn what_is_announced_is_queued_with_it(bench: Bench) {
-    let ledger = bench.open().await;
-    let (incidents, outbox) = (ledger.incidents(), ledger.outbox());
-    incidents.facts(vec![raise("credential_revoked", "a", 1)]).await.unwrap();
-    let told = incidents.unannounced().await.unwrap();
-    let (seq, key) = (told[0].seq, told[0].dedup_key.clone());
-    let begin = Announced { incident: seq, ending: false };
-    // The queue cannot take the message: then nothing is marked as told.
-    bench.tamper("ALTER TABLE page RENAME TO away").await.unwrap();
-    assert!(incidents.announce(vec![begin], vec![page("chat", &key, "trigger")]).await.is_err());
-    bench.tamper("ALTER TABLE away RENAME TO page").await.unwrap();
-    assert_eq!(incidents.unannounced().await.unwrap().len(), 1);
+fn message(key: &str, action: Action, second: i64, word: &str) -> Message {
+    Message {
+        dedup_key: key.into(),
+        sequence: 0,
+        action,
+        severity: Severity::Critical,
+        kind: "credential_revoked".into(),
+        credentials: vec!["a".into()],
+        title: "a".into(),
+        summary: word.into(),
+        body: String::new(),
+        since: at(0),
+        at: at(second),
+        test: false,
+    }
+}
 
-    incidents.announce(vec![begin], vec![page("chat", &key, "trigger")]).await.unwrap();
-    assert!(incidents.unannounced().await.unwrap().is_empty());
-    assert_eq!(outbox.due_pages(at(LATER), "chat").await.unwrap().len(), 1);
-    incidents.facts(vec![clear("credential_revoked", "a", 9)]).await.unwrap();
-    let ended = incidents.unannounced().await.unwrap();
-    assert_eq!((ended[0].seq, ended[0].closed_at, ended[0].why.as_deref()), (seq, Some(at(9)), Some("refreshed")));
-    incidents.announce(vec![Announced { incident: seq, ending: true }], vec![]).await.unwrap();
-    assert!(incidents.unannounced().await.unwrap().is_empty());
+async fn say(outbox: &dyn Outbox, number: u128, message: Message, channels: &[&str]) -> Uuid {
+    let id = Uuid::from_u128(number);
+    let channels: Vec<String> = channels.iter().map(|&name| name.into()).collect();
+    let announcement = Announcement { message: Some(message), told: None, settled: vec![] };
+    outbox.announce(id, &announcement, &channels).await.unwrap();
+    id
+}
+
+fn words(due: &Due) -> Vec<&str> {
+    due.pages.iter().map(|page| page.message.summary.as_str()).collect()
+}
+
+pub async fn messages_of_one_incident_leave_in_order(bench: Bench) {
+    use Action::{Resolve, Trigger};
+    let outbox = LedgerOutbox::new(bench.open().await);
+    let first = say(&outbox, 1, message("k1", Trigger, 1, "opened"), &["chat", "mail"]).await;
+    let end = say(&outbox, 2, message("k1", Resolve, 2, "over"), &["chat", "mail"]).await;
+    say(&outbox, 3, message("k2", Trigger, 3, "other"), &["chat"]).await;
+    let due = outbox.due_pages("chat", at(LATER)).await.unwrap();
+    assert_eq!((words(&due), due.waiting, due.oldest, due.next), (vec!["opened", "other"], 3, Some(at(1)), None));
+    outbox.page_later(first, "chat", at(LATER + 9)).await.unwrap();
+    let due = outbox.due_pages("chat", at(LATER)).await.unwrap();
+    assert_eq!((words(&due), due.waiting, due.next), (vec!["other"], 3, Some(at(LATER + 9))), "the end waits");
+    let due = outbox.due_pages("chat", at(LATER + 9)).await.unwrap();
+    assert_eq!((words(&due), due.pages[1].attempts), (vec!["other", "opened"], 1));
+    // One channel is done with it; the other is not.
+    outbox.page_done(first, "chat").await.unwrap();
+    outbox.page_done(first, "chat").await.unwrap();
+    assert_eq!(words(&outbox.due_pages("chat", at(LATER)).await.unwrap()), ["over", "other"]);
+    assert_eq!(words(&outbox.due_pages("mail", at(LATER)).await.unwrap()), ["opened"]);
+    outbox.page_done(end, "chat").await.unwrap();
+    assert_eq!(outbox.unannounced().await.unwrap().backlog, 3);
+    // Not due before it was decided.
+    let due = outbox.due_pages("mail", at(0)).await.unwrap();
+    assert_eq!((due.pages.len(), due.waiting, due.next), (0, 2, Some(at(1))));
+}
+
+pub async fn a_newer_word_takes_the_place_of_one_that_waits(bench: Bench) {
+    use Action::{Resolve, Trigger};
+    let outbox = LedgerOutbox::new(bench.open().await);
+    let old = say(&outbox, 1, message("k", Trigger, 1, "one"), &["chat", "mail"]).await;
+    say(&outbox, 2, message("k", Trigger, 2, "two"), &["chat"]).await;
+    assert_eq!(words(&outbox.due_pages("chat", at(9)).await.unwrap()), ["two"]);
+    // What was replaced is not handed over again by another channel.
+    outbox.page_also(old, "mail", "chat", true).await.unwrap();
+    let due = outbox.due_pages("chat", at(9)).await.unwrap();
+    assert_eq!((words(&due), due.waiting), (vec!["two"], 1));
+    assert_eq!(outbox.due_pages("mail", at(9)).await.unwrap().waiting, 0);
+    // An end leaves the opening waiting; a later end replaces it; a new opening replaces both.
+    say(&outbox, 3, message("k", Resolve, 3, "over"), &["chat"]).await;
+    say(&outbox, 4, message("k", Resolve, 4, "over again"), &["chat"]).await;
+    let due = outbox.due_pages("chat", at(9)).await.unwrap();
+    assert_eq!((words(&due), due.waiting), (vec!["two"], 2));
+    say(&outbox, 5, message("k", Trigger, 5, "back"), &["chat"]).await;
+    let due = outbox.due_pages("chat", at(9)).await.unwrap();
+    assert_eq!((words(&due), due.waiting), (vec!["back"], 1));
+}
+
+pub async fn fm63_another_channel_stands_in_once(bench: Bench) {
+    use Action::{Resolve, Trigger};
+    let outbox = LedgerOutbox::new(bench.open().await);
+    let mut changes = outbox.changes();
+    let page = say(&outbox, 1, message("k", Trigger, 1, "opened"), &["chat"]).await;
+    changes.mark_unchanged();
+    outbox.page_also(page, "chat", "mail", false).await.unwrap();
+    changes.changed().await.unwrap();
+    let due = outbox.due_pages("mail", at(1)).await.unwrap();
+    assert_eq!((words(&due), due.pages[0].id, due.pages[0].attempts), (vec!["opened"], page, 0));
+    outbox.page_done(page, "mail").await.unwrap();
+    outbox.page_also(page, "chat", "mail", true).await.unwrap();
+    assert_eq!(outbox.due_pages("mail", at(9)).await.unwrap().waiting, 0, "it had it");
+    assert_eq!(outbox.unannounced().await.unwrap().backlog, 0, "and the first one is done");
+    // A channel that was told of the end already is not told of the beginning.
+    let late = say(&outbox, 2, message("l", Trigger, 2, "opened"), &["chat"]).await;
+    say(&outbox, 3, message("l", Resolve, 3, "over"), &["chat", "mail"]).await;
+    outbox.page_also(late, "chat", "mail", false).await.unwrap();
+    assert_eq!(words(&outbox.due_pages("mail", at(9)).await.unwrap()), ["over"]);
+}
+
+pub async fn pages_of_removed_channels_find_another(bench: Bench) {
+    use Action::Trigger;
+    let outbox = LedgerOutbox::new(bench.open().await);
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    let both = say(&outbox, 1, message("k", Trigger, 1, "both"), &["old", "chat"]).await;
+    say(&outbox, 2, message("l", Trigger, 2, "old alone"), &["old"]).await;
+    outbox.page_done(both, "chat").await.unwrap();
+    outbox.adopt(&names(&[])).await.unwrap();
+    assert_eq!(outbox.due_pages("old", at(9)).await.unwrap().waiting, 2, "nobody is there to take them");
+    outbox.adopt(&names(&["chat", "mail"])).await.unwrap();
+    assert_eq!(outbox.due_pages("old", at(9)).await.unwrap().waiting, 0);
+    assert_eq!(words(&outbox.due_pages("chat", at(9)).await.unwrap()), ["old alone"]);
+    assert_eq!(words(&outbox.due_pages("mail", at(9)).await.unwrap()), ["both"]);
+    outbox.adopt(&names(&["chat", "mail"])).await.unwrap();
+    assert_eq!(outbox.unannounced().await.unwrap().backlog, 2);
+}
+
+pub async fn fm63_what_is_decided_is_queued_with_it(bench: Bench) {
+    let ledger = bench.open().await;
+    let outbox = LedgerOutbox::new(ledger.clone());
+    ledger.incidents().facts(vec![raise("credential_revoked", "a", 1)]).await.unwrap();
+    let known = async |ledger: &Ledger| -> Vec<Condition> {
+        LedgerOutbox::new(ledger.clone()).unannounced().await.unwrap().conditions
+    };
+    let condition = known(&ledger).await.remove(0);
+    assert_eq!((condition.raised_at, condition.severity, &condition.told), (at(1), Severity::Critical, &None));
+    let told = Told { incident: condition.key.clone(), at: at(2), sequence: 0 };
+    let announcement = Announcement {
+        message: Some(message(&condition.key, Action::Trigger, 2, "opened")),
+        told: Some((vec![condition.id], told.clone())),
+        settled: vec![],
+    };
+    // The queue cannot take the message: then nothing is marked as told.
+    bench.tamper("ALTER TABLE notice RENAME TO away").await.unwrap();
+    let channels = ["chat".to_owned()];
+    outbox.announce(Uuid::from_u128(1), &announcement, &channels).await.unwrap_err();
+    bench.tamper("ALTER TABLE away RENAME TO notice").await.unwrap();
+    assert_eq!(known(&ledger).await[0].told, None);
+
+    outbox.announce(Uuid::from_u128(1), &announcement, &channels).await.unwrap();
+    assert_eq!(known(&ledger).await[0].told, Some(told));
+    ledger.incidents().facts(vec![clear("credential_revoked", "a", 9)]).await.unwrap();
+    drop(outbox);
+    ledger.close().await;
+
+    // The same after a restart; the end is settled together with its message.
+    let ledger = bench.open().await;
+    let outbox = LedgerOutbox::new(ledger.clone());
+    let ended = known(&ledger).await.remove(0);
+    assert_eq!(ended.cleared, Some((at(9), "refreshed".to_owned())));
+    let over = message(&ended.key, Action::Resolve, 10, "over");
+    let announcement = Announcement { message: Some(over), told: None, settled: vec![ended.id] };
+    outbox.announce(Uuid::from_u128(2), &announcement, &channels).await.unwrap();
+    assert!(known(&ledger).await.is_empty());
+    assert_eq!(words(&outbox.due_pages("chat", at(99)).await.unwrap()), ["opened"]);
+    outbox.page_done(Uuid::from_u128(1), "chat").await.unwrap();
+    assert_eq!(words(&outbox.due_pages("chat", at(99)).await.unwrap()), ["over"]);
 }
 
 pub async fn embedded_documents_are_compared_and_swapped(bench: Bench) {

@@ -87,7 +87,7 @@ pub async fn promotion_is_all_or_nothing(bench: Bench) {
     rotation.received(Uuid::from_u128(1), &reply(), at(5)).await.unwrap();
     let fact = Fact {
         kind: "scope_reduced".into(),
-        credential: id("a"),
+        credential: "a".into(),
         group: "github".into(),
         change: FactChange::Raise { severity: "warning".into(), summary: "s".into(), body: "b".into() },
         at: at(5),

@@ -464,7 +464,10 @@ impl Life {
 
     fn probed(&mut self, generation: Generation, token: Token) {
         let no = |failure| Probed::No(Verdict::of(failure, ""));
-        let outcome = if self.outage(0) || self.dice.chance(0.02) {
+        let outcome = if self.outage(0) && self.dice.chance(0.1) {
+            // An API that cannot reach its own authority says no to everybody.
+            no(Failure::CredentialRejected)
+        } else if self.outage(0) || self.dice.chance(0.02) {
             no(Failure::UpstreamUnavailable)
         } else if self.dice.chance(0.01) {
             no(Failure::RateLimitReached)

@@ -6,7 +6,7 @@ use std::{process::Command, sync::Arc};
 use aws_sdk_secretsmanager::{Client, config::retry::RetryConfig, types::RotationRulesType};
 use credd::store::{
     self, SecretStore, StoreError,
-    aws::{SecretsManager, Settings},
+    aws::{AwsSecrets, Settings},
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -52,8 +52,8 @@ fn again(test: &str, environment: &[(&str, &str)]) {
     assert!(again.status.success() && output.contains("1 passed"), "{output}");
 }
 
-fn open(clock: Arc<Ahead>, coalesce_seconds: u64) -> SecretsManager {
-    SecretsManager::new(&Settings { coalesce_seconds, ..Settings::default() }, clock)
+fn open(clock: Arc<Ahead>, coalesce_seconds: u64) -> AwsSecrets {
+    AwsSecrets::new(&Settings { coalesce_seconds, ..Settings::default() }, clock)
 }
 
 /// The administrator, with the SDK.
@@ -332,7 +332,7 @@ async fn a_role_that_may_not_list_or_write_still_reads_and_sees_changes() {
 
 async fn limited() {
     let settings = Settings { profile: Some("limited".into()), coalesce_seconds: 0, ..Settings::default() };
-    let store = SecretsManager::new(&settings, clock());
+    let store = AwsSecrets::new(&settings, clock());
     store.check().await.unwrap();
     let held = store.load(&at("app")).await.unwrap();
     let found = store.versions(&[at("app"), at("none")]).await;

@@ -67,19 +67,7 @@ CREATE TABLE write_back (
     error       TEXT
 );
 
--- Messages to on-call, for each channel.
-CREATE TABLE page (
-    seq         BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    channel     TEXT NOT NULL,
-    dedup_key   TEXT NOT NULL,
-    message     TEXT NOT NULL,
-    created_at  BIGINT NOT NULL,
-    next_try_at BIGINT NOT NULL,
-    tries       BIGINT NOT NULL
-);
-CREATE INDEX page_due ON page (channel, next_try_at);
-CREATE INDEX page_of_incident ON page (channel, dedup_key, seq);
-
+-- What began and ended, what on-call was told of it, and when nothing more is to be said.
 CREATE TABLE incident (
     seq              BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     dedup_key        TEXT NOT NULL,
@@ -90,15 +78,30 @@ CREATE TABLE incident (
     summary          TEXT NOT NULL,
     body             TEXT NOT NULL,
     opened_at        BIGINT NOT NULL,
-    announced_at     BIGINT,
     closed_at        BIGINT,
     why              TEXT,
-    end_announced_at BIGINT
+    told             TEXT,
+    settled_at       BIGINT
 );
 CREATE UNIQUE INDEX incident_open ON incident (dedup_key) WHERE closed_at IS NULL;
-CREATE INDEX incident_untold ON incident (seq)
-    WHERE (announced_at IS NULL AND closed_at IS NULL)
-       OR (closed_at IS NOT NULL AND announced_at IS NOT NULL AND end_announced_at IS NULL);
+CREATE INDEX incident_unsettled ON incident (seq) WHERE settled_at IS NULL;
+
+-- Messages to on-call: one row for each channel that ever had one.
+CREATE TABLE notice (
+    seq        BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id         TEXT NOT NULL,
+    channel    TEXT NOT NULL,
+    dedup_key  TEXT NOT NULL,
+    resolves   BIGINT NOT NULL,
+    message    TEXT NOT NULL,
+    decided_at BIGINT NOT NULL,
+    due_at     BIGINT NOT NULL,
+    attempts   BIGINT NOT NULL,
+    done_at    BIGINT,
+    UNIQUE (id, channel)
+);
+CREATE INDEX notice_waiting ON notice (channel, dedup_key, seq) WHERE done_at IS NULL;
+CREATE INDEX notice_done ON notice (done_at) WHERE done_at IS NOT NULL;
 
 -- The log: a chain of hashes for each shard, and chain -1 for the house.
 CREATE TABLE audit (

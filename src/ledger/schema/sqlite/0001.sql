@@ -68,19 +68,7 @@ CREATE TABLE write_back (
     error       TEXT
 ) STRICT, WITHOUT ROWID;
 
--- Messages to on-call, for each channel.
-CREATE TABLE page (
-    seq         INTEGER PRIMARY KEY AUTOINCREMENT,
-    channel     TEXT NOT NULL,
-    dedup_key   TEXT NOT NULL,
-    message     TEXT NOT NULL,
-    created_at  INTEGER NOT NULL,
-    next_try_at INTEGER NOT NULL,
-    tries       INTEGER NOT NULL
-) STRICT;
-CREATE INDEX page_due ON page (channel, next_try_at);
-CREATE INDEX page_of_incident ON page (channel, dedup_key, seq);
-
+-- What began and ended, what on-call was told of it, and when nothing more is to be said.
 CREATE TABLE incident (
     seq              INTEGER PRIMARY KEY AUTOINCREMENT,
     dedup_key        TEXT NOT NULL,
@@ -91,15 +79,30 @@ CREATE TABLE incident (
     summary          TEXT NOT NULL,
     body             TEXT NOT NULL,
     opened_at        INTEGER NOT NULL,
-    announced_at     INTEGER,
     closed_at        INTEGER,
     why              TEXT,
-    end_announced_at INTEGER
+    told             TEXT,
+    settled_at       INTEGER
 ) STRICT;
 CREATE UNIQUE INDEX incident_open ON incident (dedup_key) WHERE closed_at IS NULL;
-CREATE INDEX incident_untold ON incident (seq)
-    WHERE (announced_at IS NULL AND closed_at IS NULL)
-       OR (closed_at IS NOT NULL AND announced_at IS NOT NULL AND end_announced_at IS NULL);
+CREATE INDEX incident_unsettled ON incident (seq) WHERE settled_at IS NULL;
+
+-- Messages to on-call: one row for each channel that ever had one.
+CREATE TABLE notice (
+    seq        INTEGER PRIMARY KEY AUTOINCREMENT,
+    id         TEXT NOT NULL,
+    channel    TEXT NOT NULL,
+    dedup_key  TEXT NOT NULL,
+    resolves   INTEGER NOT NULL,
+    message    TEXT NOT NULL,
+    decided_at INTEGER NOT NULL,
+    due_at     INTEGER NOT NULL,
+    attempts   INTEGER NOT NULL,
+    done_at    INTEGER,
+    UNIQUE (id, channel)
+) STRICT;
+CREATE INDEX notice_waiting ON notice (channel, dedup_key, seq) WHERE done_at IS NULL;
+CREATE INDEX notice_done ON notice (done_at) WHERE done_at IS NOT NULL;
 
 -- The log: a chain of hashes for each shard, and chain -1 for the house.
 CREATE TABLE audit (

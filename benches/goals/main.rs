@@ -1,0 +1,64 @@
+//! The goals that can be measured on one machine, each beside its limit in the same run: `cargo bench`.
+//!
+//! Without arguments all goals are measured; numbers choose some (`cargo bench -- 1 2 13`). The table that is printed is
+//! Markdown. Servers and crowds are processes of their own: this program starts itself again with a role.
+
+mod commit;
+mod crowd;
+mod daemon;
+mod expired;
+mod load;
+mod paced;
+mod process;
+mod publishing;
+mod reads;
+mod schedule;
+mod serve;
+mod start;
+mod table;
+mod watchers;
+
+use table::Table;
+
+/// What is measured, by the goals it answers.
+const MEASUREMENTS: &[(&[&str], fn(&mut Table))] = &[
+    (&["1", "2"], reads::measure),
+    (&["4"], paced::measure),
+    (&["5", "6"], expired::measure),
+    (&["7"], watchers::measure),
+    (&["10"], schedule::measure),
+    (&["11"], start::measure),
+    (&["13"], commit::measure),
+];
+
+fn main() {
+    process::open_more_files();
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if let Some(role) = arguments.first().and_then(|first| first.strip_prefix("--role=")) {
+        return play(role, &arguments[1..]);
+    }
+    let chosen = |goals: &[&str]| arguments.is_empty() || arguments.iter().any(|wish| goals.contains(&wish.as_str()));
+    let mut table = Table::default();
+    for (goals, measure) in MEASUREMENTS {
+        if chosen(goals) {
+            eprintln!("measuring goal {} …", goals.join(", "));
+            measure(&mut table);
+        }
+    }
+    println!("{table}");
+}
+
+/// What a child process does.
+fn play(role: &str, arguments: &[String]) {
+    let argument = |place: usize| arguments.get(place).map(String::as_str).unwrap_or_default();
+    let number = |place: usize| argument(place).parse().expect("a number");
+    match role {
+        "credd" => serve::credd(argument(0), argument(1), number(2)),
+        "bare" => serve::bare(argument(0), argument(1)),
+        "bare-watch" => serve::bare_watch(argument(0)),
+        "crowd" => crowd::readers(argument(0), argument(1), number(2)),
+        "watchers" => crowd::watchers(argument(0), argument(1), number(2)),
+        "queue" => schedule::queue(number(0)),
+        other => panic!("there is no role {other:?}"),
+    }
+}

@@ -1,0 +1,7 @@
+//! Whole journeys: what a user of credd lives through, from the settings file to the token in a reader's hand.
+
+mod lost;
+mod outages;
+mod reading;
+mod revocation;
+mod starting;

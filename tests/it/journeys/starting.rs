@@ -1,0 +1,178 @@
+//! Starts and restarts: what ends a start, what only starts red, and what a restart must not lose.
+
+use credd::{
+    credential::Secret,
+    daemon::StartError,
+    sandbox::{Client, Fault, FaultKind, NewKey, Place},
+};
+
+use crate::world::{World, binary::err, generation, grant, token, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rf05_a_restart_goes_on_where_it_was_and_asks_nobody() {
+    let mut world = World::new().await;
+    let seed = world.granted("bot", grant(3600.0), "").await;
+    world.start().await;
+    assert_eq!(world.act("bot", "refresh").await.status, 200);
+    let before = world.read("bot").await;
+    assert_eq!(generation(&before), 2);
+    world.stop().await;
+    let calls = world.admin().counters_of(&seed.id).refresh_calls;
+    world.start().await;
+    let after = world.read("bot").await;
+    assert_eq!((generation(&after), token(&after)), (2, token(&before)), "served at once, as it was");
+    assert_eq!(world.admin().counters_of(&seed.id).refresh_calls, calls, "no second refresh");
+    assert_eq!(world.act("bot", "refresh").await.status, 200);
+    assert_eq!(generation(&world.read("bot").await), 3);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fm78_with_everything_down_the_ledgers_value_is_served() {
+    let mut world = World::new().await;
+    let seed = world.granted("bot", grant(3600.0), "").await;
+    world.start().await;
+    world.stop().await;
+    world.admin().fault(Fault { kind: FaultKind::ResetBeforeCommit, at: Place::Any, grant: None, calls: None });
+    world.start().await;
+    assert_eq!(token(&world.read("bot").await), seed.access_token.expose());
+    assert_eq!(world.health("/readyz").await.status, 200);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_is_down_never_prevents_a_first_start() {
+    let mut world = World::new().await;
+    world.granted("bot", grant(3600.0), "").await;
+    world.granted("over", grant(0.05), "").await;
+    world.tables(&format!(
+        "[stores.gone]\nkind = \"vault\"\naddress = \"http://127.0.0.1:1\"\nauth = {{ method = \"token\", token = {{ file = \"{}\" }} }}",
+        world.path("vault-token").display()
+    ));
+    crate::world::write(&world.path("vault-token"), "hvs.none");
+    world.credential("far", "api_key", "store = \"gone\"\nat = \"secret/far\"");
+    world.admin().fault(Fault { kind: FaultKind::Status { status: 503, after_commit: false }, at: Place::Any, grant: None, calls: None });
+    world.start().await;
+    assert_eq!(world.read("bot").await.status, 200);
+    assert_eq!(world.read("over").await.json()["failure"]["subtype"], "upstream_unavailable");
+    let far = world.read("far").await;
+    assert!(far.status >= 400, "{}", far.body);
+    world.stop().await;
+}
+
+/// A start with one bad credential of each sort, all required and none ever seen good.
+async fn bad_deployment(startup: &str) -> World {
+    let mut world = World::new().await;
+    world.head(startup);
+    world.granted("good", grant(3600.0), "").await;
+    let dead = world.granted("dead", grant(0.05), "").await;
+    world.admin().revoke(&dead.id);
+    let (_, over) = world.admin().key(&NewKey::default());
+    let end = crate::world::now() - jiff::SignedDuration::from_hours(1);
+    world.keep("over", &over).await;
+    world.credential("over", "api_key", &format!("expires_at = \"{end}\""));
+    world.admin().client(Client { id: "other".into(), secret: Some(Secret::new("right")), ..Client::default() });
+    let wrong = credd::sandbox::NewGrant { client: "other".into(), ..grant(0.05) };
+    world.granted("wrong", wrong, "").await;
+    world.admin().client(Client { id: "other".into(), secret: Some(Secret::new("changed")), ..Client::default() });
+    world.credential("missing", "refresh_token", "");
+    until("the short tokens end", async || (crate::world::now() > dead.expires_at).then_some(())).await;
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_deployment_does_not_start_and_says_why_in_one_line_each() {
+    let mut world = bad_deployment("").await;
+    let Err(StartError::Credentials(refused)) = world.try_start().await else { panic!("it started") };
+    let lines = refused.0;
+    assert_eq!(lines.len(), 4, "{lines:#?}");
+    for (name, words) in
+        [("dead", "revoked"), ("over", "expired"), ("wrong", "misconfigured"), ("missing", "no usable secret")]
+    {
+        let line = lines.iter().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {lines:#?}"));
+        let mend = if name == "wrong" { "correct the client" } else { "credd credential put" };
+        assert!(line.contains(words) && line.contains(mend), "{line}");
+        assert!(!line.contains('\n'));
+    }
+    // The program says the same and ends with 77.
+    world.write_settings();
+    let output = world.run(&["run"]);
+    assert_eq!(output.status.code(), Some(77), "{}", err(&output));
+    for name in ["dead:", "over:", "wrong:", "missing:"] {
+        assert!(err(&output).contains(name), "{}", err(&output));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn startup_warn_starts_red() {
+    let mut world = bad_deployment("startup = \"warn\"").await;
+    world.start().await;
+    assert_eq!(world.read("good").await.status, 200);
+    assert_eq!(world.health("/health").await.status, 503);
+    assert_eq!(world.health("/readyz").await.status, 200);
+    until("the dead one is told", async || {
+        world.incidents().await.iter().any(|open| open.credential == "dead").then_some(())
+    })
+    .await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_settings_end_with_78_and_a_second_daemon_with_1() {
+    let mut world = World::new().await;
+    world.granted("bot", grant(3600.0), "").await;
+    let running = world.launched().await;
+    let second = world.run(&["run"]);
+    assert_eq!(second.status.code(), Some(1), "{}", err(&second));
+    assert!(err(&second).contains(&running.pid().to_string()), "FM-39 names the holder: {}", err(&second));
+    assert_eq!(world.read("bot").await.status, 200, "the first one is not disturbed");
+    assert_eq!(running.terminate(), Some(0));
+    std::fs::write(world.settings_path(), "[server]\nhaelth = \"127.0.0.1:0\"\n").unwrap();
+    let output = world.run(&["run"]);
+    assert_eq!(output.status.code(), Some(78), "{}", err(&output));
+    assert!(err(&output).contains("haelth"), "{}", err(&output));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rf05_kill_9_loses_nothing_that_the_provider_gave() {
+    let mut world = World::new().await;
+    world.provider("rotating", "extends = \"rfc6749\"\n[rotation]\nprofile = \"grace\"\ngrace = \"60s\"\n");
+    let terms = credd::sandbox::NewGrant { profile: "grace(60)".parse().unwrap(), ..grant(3600.0) };
+    let seed = world.granted("bot", terms, "provider = \"rotating\"").await;
+    // Killed at rest: goes on at once, and asks nobody.
+    let running = world.launched().await;
+    assert!(world.run(&["refresh", "bot"]).status.success());
+    let before = world.read("bot").await;
+    running.kill();
+    let running = world.launched().await;
+    let after = world.read("bot").await;
+    assert_eq!((generation(&after), token(&after)), (2, token(&before)));
+    assert_eq!(world.admin().counters_of(&seed.id).refresh_calls, 1);
+    running.kill();
+    // Killed while the request is on its way, before and after the provider acts: the grant is presented again.
+    for (generation_then, after_commit) in [(3, false), (4, true)] {
+        let running = world.launched().await;
+        let kind = FaultKind::Delay { ms: 60_000, after_commit };
+        let fault = world.admin().fault(Fault { kind, at: Place::Token, grant: None, calls: Some(1) });
+        ask_and_kill(&world, running, &seed.id).await;
+        world.admin().clear(fault);
+        let running = world.launched().await;
+        world.reaches("bot", generation_then).await;
+        let got = world.read("bot").await;
+        assert_eq!(crate::world::call_api(&world.sandbox.probe_url(), &token(&got)).await.0, 200);
+        running.kill();
+    }
+    let running = world.launched().await;
+    assert!(world.run(&["refresh", "bot"]).status.success(), "the grant that is held is the living one");
+    let counted = world.admin().counters_of(&seed.id);
+    assert_eq!((counted.reuse_refused, counted.overlaps), (0, 0), "{counted:?}");
+    assert_eq!(running.terminate(), Some(0));
+    assert!(world.run(&["audit", "verify"]).status.success());
+}
+
+async fn ask_and_kill(world: &World, running: crate::world::binary::Running, grant: &str) {
+    let mut operator = world.operator().await;
+    operator.send("POST /v1/credentials/bot/refresh HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").await;
+    until("the request arrives", async || (world.admin().counters_of(grant).in_flight > 0).then_some(())).await;
+    running.kill();
+}
