@@ -162,3 +162,40 @@ impl Member {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[test]
+    fn a_failed_read_is_any_answer_but_an_unexpired_token_while_one_existed() {
+        let member = Member {
+            name: "crm",
+            reader: Reader::new("/nowhere".into()),
+            tally: Arc::default(),
+            withdrawn: Arc::default(),
+            clock: Arc::new(SystemClock),
+        };
+        let tally = &member.tally;
+        let answer =
+            |status, body: &str| Ok(Answer { status, etag: None, body: Bytes::copy_from_slice(body.as_bytes()) });
+        let counts = || [&tally.good, &tally.failed, &tally.refused].map(|count| count.load(Relaxed));
+        let token = |end: &str| answer(200, &format!(r#"{{"access_token":"x","generation":3,"expires_at":{end}}}"#));
+        member.judge(&token(r#""9999-01-01T00:00:00Z""#), false);
+        member.judge(&token("null"), false);
+        member.judge(&answer(304, ""), false);
+        assert_eq!(counts(), [3, 0, 0]);
+        member.judge(&token(r#""2020-01-01T00:00:00Z""#), false);
+        assert_eq!(tally.first_failure().as_deref(), Some("crm: generation 3 had expired"));
+        member.judge(&answer(200, "{}"), false);
+        member.judge(&answer(503, r#"{"failure":{"subtype":"upstream_unavailable"}}"#), false);
+        member.judge(&Err("connect: refused".into()), false);
+        assert_eq!(counts(), [3, 4, 0]);
+        member.withdrawn.begin("crm");
+        member.judge(&answer(409, "{}"), false);
+        member.withdrawn.end("crm");
+        member.judge(&answer(409, "{}"), true);
+        assert_eq!(counts(), [3, 4, 2]);
+    }
+}

@@ -40,7 +40,8 @@ pub struct Answer {
     pub status: u16,
     /// The generation as an entity tag.
     pub etag: Option<header::HeaderValue>,
-    body: Bytes,
+    /// Its body, which may hold a token.
+    pub body: Bytes,
 }
 
 impl Answer {

@@ -225,3 +225,50 @@ async fn take(request: Request<Incoming>, shared: &Shared) -> StatusCode {
     shared.inbox.put(Page { by: By::Hook, says, at: now.boot });
     StatusCode::NO_CONTENT
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::SystemClock,
+        fetch::{Call, Exchange, Fetch, FetchSettings},
+    };
+
+    async fn said(mail: &str) -> Option<Says> {
+        letter(&mut mail.as_bytes()).await.ok()
+    }
+
+    #[tokio::test]
+    async fn a_mail_says_in_its_first_line_what_it_is() {
+        let head = "Subject: [credd] OPEN, it says\r\n\r\n";
+        let opened = format!("{head}OPEN, critical, since now\r\n\r\nRESOLVED \r\n.\r\n");
+        assert_eq!(said(&opened).await, Some(Says::Opened));
+        assert_eq!(said(&format!("{head}RESOLVED after 3 s\r\n.\r\n")).await, Some(Says::Resolved));
+        assert_eq!(said(&format!("{head}STILL OPEN, critical\r\n.\r\n")).await, Some(Says::Other));
+        assert_eq!(said(&format!("{head}OPEN, but cut off")).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_webhook_without_a_good_signature_is_no_page() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let inbox = Arc::new(Inbox::default());
+        let secret = Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        let sinks = Sinks::start(inbox.clone(), secret, Arc::new(SystemClock)).await.unwrap();
+        let header = |name, value: &str| (http::HeaderName::from_static(name), Secret::new(value));
+        let call = Call {
+            method: http::Method::POST,
+            url: format!("http://{}/pages", sinks.webhook).parse().unwrap(),
+            headers: vec![
+                header("webhook-id", "msg_1"),
+                header("webhook-timestamp", &SystemClock.now().wall.as_second().to_string()),
+                header("webhook-signature", "v1,AAAA"),
+            ],
+            body: Some(Secret::new(r#"{"type":"page.opened"}"#)),
+            timeout: Duration::from_secs(10),
+        };
+        let fetch = Fetch::new(FetchSettings::default()).unwrap();
+        let Exchange::Replied(reply) = fetch.exchange(call).await else { panic!("no reply") };
+        assert_eq!(reply.status, 401);
+        assert_eq!((inbox.count(By::Hook, Says::Opened), inbox.count(By::Forged, Says::Other)), (0, 1));
+    }
+}

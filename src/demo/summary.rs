@@ -62,8 +62,8 @@ fn reads(script: &Script) -> Line {
     let slowest = tally.slowest.load(Relaxed) as f64 / 1000.0;
     let first = tally.first_failure().map(|why| format!("; the first: {why}")).unwrap_or_default();
     let facts = format!(
-        "failed reads {failed} of {}{first} (the slowest took {slowest:.1} ms); {pushed} tokens pushed; {refused} refused \
-         while their grant was dead",
+        "failed reads {failed} of {}{first}, the slowest {slowest:.1} ms; {pushed} tokens pushed; {refused} refused while \
+         the grant was dead",
         good + failed
     );
     ("reads", failed == 0 && good > 0 && pushed > 0, facts)
@@ -92,20 +92,14 @@ fn pages(script: &Script) -> Line {
     let count = |by| script.inbox.count(by, Says::Opened);
     let (mail, hook, forged) = (count(By::Mail), count(By::Hook), script.inbox.count(By::Forged, Says::Other));
     let other = script.inbox.count(By::Mail, Says::Other) + script.inbox.count(By::Hook, Says::Other);
-    let facts = format!(
-        "pages, 1 promised for each channel: mail {mail}, webhook {hook} (bad signatures {forged}, others {other})"
-    );
+    let facts = format!("pages: {mail} by mail, {hook} by webhook; bad signatures {forged}, anything else {other}");
     ("paged once", (mail, hook, forged, other) == (1, 1, 0, 0), facts)
 }
 
 fn resolves(script: &Script) -> Line {
     let count = |by| script.inbox.count(by, Says::Resolved);
     let (mail, hook) = (count(By::Mail), count(By::Hook));
-    (
-        "resolved once",
-        (mail, hook) == (1, 1),
-        format!("resolves, 1 promised for each channel: mail {mail}, webhook {hook}"),
-    )
+    ("resolved once", (mail, hook) == (1, 1), format!("resolves: {mail} by mail, {hook} by webhook"))
 }
 
 /// Green, red once for the revocation, green again: neither the limit nor the outage has flipped it.

@@ -5,7 +5,7 @@ use std::{
     io::Write,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -71,6 +71,7 @@ struct Screen {
     rows: Vec<ProgressBar>,
     counts: ProgressBar,
     colours: bool,
+    gone: AtomicBool,
 }
 
 impl View {
@@ -105,11 +106,11 @@ impl View {
 
     /// Text as it is.
     pub fn write(&self, text: &str) {
-        match &self.screen {
-            Some(screen) => _ = screen.all.println(text),
-            // Whoever closes the pipe has seen enough.
-            None => _ = writeln!(std::io::stdout(), "{text}"),
-        }
+        // Whoever closes the pipe has seen enough.
+        let _ = match &self.screen {
+            Some(screen) if !screen.gone.load(Relaxed) => screen.all.println(text),
+            _ => writeln!(std::io::stdout(), "{text}"),
+        };
     }
 
     /// A step of the script.
@@ -134,7 +135,12 @@ impl View {
         let colours = self.screen.as_ref().is_some_and(|screen| screen.colours);
         let style = if colours { tone.style() } else { Style::new() };
         let mark = if tone == Tone::Step { "▶ " } else { "  " };
-        self.write(&format!("{:.0} {passed:+6.1}s {style}{mark}{text}{style:#}", now.wall));
+        // Who watches knows the day; who reads it in a file does not.
+        let date = match &self.screen {
+            Some(_) => now.wall.strftime("%H:%M:%SZ").to_string(),
+            None => format!("{:.0}", now.wall),
+        };
+        self.write(&format!("{date} {passed:+6.1}s {style}{mark}{text}{style:#}"));
     }
 
     /// Draws the table until it is stopped.
@@ -146,10 +152,12 @@ impl View {
         }
     }
 
-    /// The table is done; what is written from here on stays.
+    /// Takes the table away; what is written from here on stands below all the rest.
     pub fn end(&self) {
-        if let Some(screen) = &self.screen {
-            screen.rows.iter().chain([&screen.counts]).for_each(ProgressBar::finish);
+        if let Some(screen) = &self.screen
+            && screen.all.clear().is_ok()
+        {
+            screen.gone.store(true, Relaxed);
         }
     }
 }
@@ -166,7 +174,7 @@ impl Screen {
         let rows = CAST.iter().map(|role| line("  {prefix:10}{bar:24} {msg}").with_prefix(role.name)).collect();
         let counts = line("\n  {msg}");
         let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { all, rows, counts, colours }
+        Self { all, rows, counts, colours, gone: AtomicBool::new(false) }
     }
 
     fn show(&self, looks: &Looks, now: Now) {

@@ -46,7 +46,13 @@ async fn the_whole_life_of_credentials_in_one_command() {
     ] {
         assert!(out.contains(&format!("\n  ok  {what:20} ")), "{what} is missing: {out}");
     }
-    for fact in ["failed reads 0 of ", "overlaps 0, ", "mail 1, webhook 1", "All that was promised happened."] {
+    for fact in [
+        "failed reads 0 of ",
+        "overlaps 0, ",
+        "pages: 1 by mail, 1 by webhook;",
+        "resolves: 1 by mail, 1 by webhook\n",
+        "All that was promised happened.",
+    ] {
         assert!(out.contains(fact), "{fact} is missing: {out}");
     }
     assert!(out.contains("curl --unix-socket ") && out.contains("/health") && out.contains(" status "), "{out}");

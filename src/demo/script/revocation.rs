@@ -26,6 +26,8 @@ impl Script {
         let outcome = self.paged(name, began).await;
         let revoked = outcome.is_ok();
         self.note(Promise::Revocation, outcome);
+        // A person needs longer than that, and the audience wants to see it red.
+        self.clock.sleep(self.length.mul_f64(0.05)).await;
         self.at(0.65).await;
         let healed =
             if revoked { self.healed(name).await } else { Err("nothing to heal: the revocation was not seen".into()) };
@@ -77,7 +79,7 @@ impl Script {
         let hook = self.until("the resolve by webhook", || self.inbox.first(By::Hook, Says::Resolved)).await?;
         self.view.good("The incident is resolved, by e-mail and by webhook.");
         Ok(format!(
-            "served after {:.1} s; resolved after {:.1} s (mail) and {:.1} s (webhook)",
+            "/health 200 after {:.1} s; resolved after {:.1} s (mail) and {:.1} s (webhook)",
             since(green.0),
             since(mail.at),
             since(hook.at)
