@@ -283,6 +283,22 @@ mod tests {
     }
 
     #[test]
+    fn t22_dependencies_that_write_what_they_send_stay_silent_whatever_the_filter_says() {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let settings = Settings { format: Format::Text, level: "trace,rustify=trace,vaultrs=debug".into() };
+        let (subscriber, _) = assemble(&settings, None, move || writer.clone(), false).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::error!(target: "rustify::client", "first");
+            tracing::error!(target: "vaultrs::api", "second");
+            tracing::info!(target: SCHEDULER, "third");
+            tracing::trace!("fourth");
+        });
+        let lines = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        assert!(lines.contains("fourth") && lines.lines().count() == 1, "{lines}");
+    }
+
+    #[test]
     fn t22_a_panic_says_where_and_not_what() {
         let metrics = Metrics::new();
         let lines = logged(Format::Text, false, |_| {
