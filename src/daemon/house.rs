@@ -73,8 +73,7 @@ struct Alarm {
 
 impl HouseWatch {
     /// Until stopped. `waiting` is let go once every home store has answered, or what it holds is known from the ledger.
-    pub async fn run(self, waiting: Guard, stop: CancellationToken) {
-        let mut waiting = Some(waiting);
+    pub async fn run(self, mut waiting: Option<Guard>, stop: CancellationToken) {
         let mut memory = Memory::default();
         loop {
             self.round(&mut memory).await;
@@ -86,6 +85,11 @@ impl HouseWatch {
                 () = self.clock.sleep(ROUND) => {}
             }
         }
+    }
+
+    /// The latch, unless there is nothing to wait for.
+    pub fn wait_for_stores(&self, latch: Guard) -> Option<Guard> {
+        (!self.is_every_store_known()).then_some(latch)
     }
 
     fn is_every_store_known(&self) -> bool {

@@ -266,6 +266,7 @@ impl Daemon {
             channels: daemon.channels.clone(),
             beat: daemon.pulse.part("ledger", SILENCE),
         };
+        let syncing = watch.wait_for_stores(syncing);
         let watch = watch.run(syncing, daemon.stop_faces.clone());
         let follower = daemon.follow_settings(reloader, resources, loaded, environment);
         let mut daemon = daemon;

@@ -6,11 +6,7 @@ use futures_util::FutureExt;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::{
-    Assignment, FromStore, LoadReason, Message, Shard,
-    effects::{Kept, Note},
-    watched::Watched,
-};
+use super::{Assignment, FromStore, LoadReason, Message, Shard, effects::Note, kept, watched::Watched};
 use crate::{
     credential::{CredentialId, ExpirySource, Generation, Material},
     ledger::{Attempt, FlightStep, NewValue, Record, SUPERSEDED, Stage},
@@ -44,9 +40,11 @@ impl Shard {
         self.house.join(&assignment.endpoint(), now.wall);
         let mut watched = Watched::new(assignment);
         watched.first_look = first_look;
-        let mut open = None;
+        let (mut open, mut begins_anew) = (None, false);
         if let Some(record) = record {
-            watched.life = revived(&record, &self.house.boot_id);
+            let life = kept::revived(&record, &self.house.boot_id);
+            begins_anew = life.is_none();
+            watched.life = life.unwrap_or_else(|| lifecycle::Lifecycle::at(record.generation));
             if let Some(material) = &record.material {
                 self.house.learn(material);
             }
@@ -55,7 +53,12 @@ impl Shard {
             watched.store_fingerprint = record.store_fingerprint;
             open = record.open_attempt;
         }
+        let value = watched.material.clone().filter(|_| begins_anew);
+        let facts = value.map(|material| facts(watched.life.generation, &material, &watched.assignment, now.wall));
         self.watched.insert(id.clone(), watched);
+        if let Some(facts) = facts {
+            self.happen(&id, Event::Loaded(facts), Note::of("loaded", Trigger::Recovery)).await;
+        }
         self.publish(&id);
         if let Some(shown) = shown {
             let _ = shown.send(());
@@ -201,6 +204,7 @@ impl Shard {
         // What else may go wrong is this one secret's trouble, not the store's.
         let answered = match &result {
             Ok(_) => Some(None),
+            Err(StoreError::NotFound { .. } | StoreError::Malformed { .. }) => Some(None),
             Err(error @ StoreError::Unreachable { .. }) => Some(Some(error.to_string())),
             Err(_) => None,
         };
@@ -319,14 +323,7 @@ impl Shard {
                 ..Material::clone(ours)
             };
         }
-        let (expires_at, source) = expiry(&material, &watched.assignment, now.wall);
-        let event = Event::Loaded(lifecycle::Loaded {
-            generation,
-            has_token: material.access_token.is_some(),
-            expires_at,
-            source,
-            refresh_expires_at: material.refresh_expires_at,
-        });
+        let event = Event::Loaded(facts(generation, &material, &watched.assignment, now.wall));
         let value = NewValue {
             replaces: watched.life.generation,
             material,
@@ -369,20 +366,15 @@ impl Shard {
     }
 }
 
-/// The lifecycle of a record. One that cannot be read any more begins anew from the value, which is what counts.
-fn revived(record: &Record, boot_id: &str) -> lifecycle::Lifecycle {
-    match serde_json::from_str::<Kept>(&record.lifecycle) {
-        Ok(kept) => {
-            let mut life = kept.life;
-            if kept.boot_id != boot_id {
-                life.after_reboot();
-            }
-            life
-        }
-        Err(error) => {
-            tracing::warn!(credential = %record.id, %error, "the ledger's lifecycle of this credential is not readable; it is loaded anew");
-            lifecycle::Lifecycle::at(record.generation)
-        }
+/// What the lifecycle is told of a value that came from elsewhere.
+fn facts(generation: Generation, material: &Material, assignment: &Assignment, now: Timestamp) -> lifecycle::Loaded {
+    let (expires_at, source) = expiry(material, assignment, now);
+    lifecycle::Loaded {
+        generation,
+        has_token: material.access_token.is_some(),
+        expires_at,
+        source,
+        refresh_expires_at: material.refresh_expires_at,
     }
 }
 
@@ -394,9 +386,4 @@ fn expiry(material: &Material, assignment: &Assignment, now: Timestamp) -> (Opti
             .map_or((None, ExpirySource::Unknown), |end| (Some(end), ExpirySource::Jwt)),
         (None, None) => (None, ExpirySource::Unknown),
     }
-}
-
-/// Whether a record's value was ever seen good.
-pub(super) fn was_proven(record: &Record) -> bool {
-    serde_json::from_str::<Kept>(&record.lifecycle).is_ok_and(|kept| kept.life.was_proven())
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{LoadReason, Shard};
+use super::{LoadReason, Shard, kept};
 use crate::{
     credential::{CredentialId, Failure, Verdict},
     ledger::{Entry, Fact, FactChange, FlightStep, LedgerError, NewValue, Transition},
@@ -76,7 +76,7 @@ impl Shard {
             let transition = Transition {
                 id: id.clone(),
                 shard: self.number,
-                lifecycle: kept(&life, &self.house.boot_id),
+                lifecycle: kept::write(&life, &self.house.boot_id),
                 flight: note.flight.clone(),
                 value: note.value.clone(),
                 write_back: note.write_back,
@@ -122,18 +122,6 @@ impl Shard {
             self.house.publisher.set(watched.published(now));
         }
     }
-}
-
-/// The lifecycle as the ledger keeps it, with the boot that its boot times belong to.
-#[derive(serde::Serialize, serde::Deserialize)]
-pub(super) struct Kept {
-    pub boot_id: String,
-    pub life: crate::lifecycle::Lifecycle,
-}
-
-pub(super) fn kept(life: &crate::lifecycle::Lifecycle, boot_id: &str) -> String {
-    let kept = Kept { boot_id: boot_id.to_owned(), life: life.clone() };
-    serde_json::to_string(&kept).expect("a lifecycle has only text keys")
 }
 
 fn entry(

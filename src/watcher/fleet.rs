@@ -172,7 +172,7 @@ impl Fleet {
 
     /// Credentials that the ledger has seen good.
     pub fn proven(&self) -> BTreeSet<CredentialId> {
-        let proven = self.records.values().filter(|record| super::adopt::was_proven(record));
+        let proven = self.records.values().filter(|record| super::kept::was_proven(record));
         proven.map(|record| record.id.clone()).collect()
     }
 
@@ -217,7 +217,7 @@ impl Fleet {
                 let known = record.as_ref().and_then(|record| record.store_version.clone()).map(Version);
                 self.house.stores.settle(&id, home, known);
                 // What was seen good before is served at once; only the others hold up a start.
-                let first_look = record.as_ref().is_none_or(|record| !super::adopt::was_proven(record)).then(|| {
+                let first_look = record.as_ref().is_none_or(|record| !super::kept::was_proven(record)).then(|| {
                     let (first_look, looked) = oneshot::channel();
                     looks.push(looked);
                     first_look

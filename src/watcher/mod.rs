@@ -11,6 +11,7 @@ mod endpoint;
 mod fleet;
 mod flight;
 mod interpret;
+mod kept;
 mod metronome;
 mod probe;
 mod stores;
