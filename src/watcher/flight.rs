@@ -303,18 +303,16 @@ impl Shard {
             && root.map(|root| self.house.ledger.sealer().fingerprint(root)).as_ref() != Some(presented)
     }
 
-    /// The reply stays captured and sealed in the ledger: it may hold the only living token of the grant that was replaced.
+    /// The reply is kept, it may hold the only living token of the old grant; the new one has not failed and need not wait.
     async fn superseded(&mut self, id: &CredentialId, attempt: Uuid, trigger: Trigger) {
-        tracing::warn!(credential = %id, %attempt, "a refresh landed after its grant was replaced; the reply is kept");
-        let verdict = Verdict::of(Failure::Unclassified, "superseded");
         let note = Note {
             attempt: Some(attempt),
             flight: Some(FlightStep::Close { attempt, outcome: SUPERSEDED }),
             detail: Some("its grant was replaced in the home store meanwhile; the reply is kept".to_owned()),
             ..Note::of("refresh_superseded", trigger)
         };
-        // No failure of the grant that took its place, which waits for nothing.
-        let event = Event::Aborted { verdict, retry_at: Some(self.house.clock.now().wall) };
+        let (verdict, now) = (Verdict::of(Failure::Unclassified, "superseded"), self.house.clock.now().wall);
+        let event = Event::Aborted { verdict, retry_at: Some(now) };
         if let Err(error) = self.step(id, event.clone(), note).await {
             tracing::error!(credential = %id, %error, "a superseded refresh was not written; recovery will close it");
             self.happen(id, event, Note::quiet(trigger)).await;
