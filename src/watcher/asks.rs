@@ -68,7 +68,13 @@ impl Shard {
                 });
                 self.note_operator(&id, "released", actor, Event::Release).await;
                 if tried_again {
-                    self.wait_or_answer(&id, answer, Wants::Proof, None, "released; it is tried again as soon as it can be");
+                    self.wait_or_answer(
+                        &id,
+                        answer,
+                        Wants::Proof,
+                        None,
+                        "released; it is tried again as soon as it can be",
+                    );
                 } else {
                     self.answer(&id, answer, true, None, "released");
                 }

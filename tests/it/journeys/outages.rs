@@ -92,7 +92,8 @@ async fn rf17_a_changed_client_secret_is_told_and_a_new_one_in_the_home_store_me
     assert_eq!(world.act("bot", "refresh").await.status, 409);
     world.becomes("bot", "misconfigured").await;
     assert_eq!(generation(&world.read("bot").await), 1, "the token itself is still good");
-    let open = until("the incident is open", async || Some(world.incidents().await).filter(|open| !open.is_empty())).await;
+    let open =
+        until("the incident is open", async || Some(world.incidents().await).filter(|open| !open.is_empty())).await;
     assert_eq!(open[0].kind, "client_misconfigured");
     let calls = world.admin().counters_of(&seed.id).refresh_calls;
 

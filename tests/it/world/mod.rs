@@ -66,13 +66,7 @@ pub fn grant(access_ttl: f64) -> NewGrant {
 impl World {
     pub async fn new() -> Self {
         let sandbox = Sandbox::start(sandbox::Options::default()).await.unwrap();
-        Self {
-            sandbox,
-            folder: tempfile::tempdir().unwrap(),
-            tables: String::new(),
-            head: String::new(),
-            daemon: None,
-        }
+        Self { sandbox, folder: tempfile::tempdir().unwrap(), tables: String::new(), head: String::new(), daemon: None }
     }
 
     pub fn admin(&self) -> Admin {
@@ -255,8 +249,7 @@ impl World {
 
     /// The audit log's lines of one event of one credential.
     pub async fn logged(&self, name: &str, event: &str) -> Vec<Entry> {
-        let filter =
-            Filter { credential: Some(name.to_owned()), event: Some(event.to_owned()), ..Filter::default() };
+        let filter = Filter { credential: Some(name.to_owned()), event: Some(event.to_owned()), ..Filter::default() };
         let tail = self.daemon().ledger.audit().tail(&filter, 10_000).await.unwrap();
         tail.into_iter().map(|logged| logged.entry).collect()
     }
