@@ -54,7 +54,8 @@ async fn rf03_until_first_use_is_presented_again_before_anything_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rf03_strict_serves_what_lives_and_tells_on_call_at_once() {
-    let (mut world, seed) = lost("profile = \"strict\"\nreuse_kills_access_token = true", "strict_kill_family", 20.0).await;
+    let (mut world, seed) =
+        lost("profile = \"strict\"\nreuse_kills_access_token = true", "strict_kill_family", 20.0).await;
     let view = world.becomes("bot", "outcome_unknown").await;
     assert_eq!(view["generation"], 1);
     let open = until("on-call is told", async || Some(world.incidents().await).filter(|open| !open.is_empty())).await;

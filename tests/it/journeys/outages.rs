@@ -92,20 +92,21 @@ async fn rf17_a_changed_client_secret_is_told_and_a_new_one_in_the_home_store_me
     assert_eq!(world.act("bot", "refresh").await.status, 409);
     world.becomes("bot", "misconfigured").await;
     assert_eq!(generation(&world.read("bot").await), 1, "the token itself is still good");
-    let open = until("the incident is open", async || Some(world.incidents().await).filter(|open| !open.is_empty())).await;
+    let open =
+        until("the incident is open", async || Some(world.incidents().await).filter(|open| !open.is_empty())).await;
     assert_eq!(open[0].kind, "client_misconfigured");
     let calls = world.admin().counters_of(&seed.id).refresh_calls;
 
     let mut document: serde_json::Value = serde_json::from_str(seed.document().expose()).unwrap();
     document["client_secret"] = "another-secret".into();
-    let began = std::time::Instant::now();
+    let began = crate::world::up();
     world.keep("bot", &Secret::new(document.to_string())).await;
     until("it is healed", async || {
         let view = world.view("bot").await;
         (view["state"] == "fresh").then_some(())
     })
     .await;
-    eprintln!("healed {:.2} s after the new secret was put", began.elapsed().as_secs_f64());
+    eprintln!("healed {:.2} s after the new secret was put", (crate::world::up() - began).as_secs_f64());
     assert_eq!(world.act("bot", "refresh").await.status, 200);
     assert_eq!(world.admin().counters_of(&seed.id).refresh_calls, calls + 1);
     until("the incident is closed", async || world.incidents().await.is_empty().then_some(())).await;

@@ -103,10 +103,8 @@ async fn rf04_readers_that_hang_up_cancel_nothing() {
     world.admin().fault(delayed(&seed.id, 2000));
     until("the grant's first token ends", async || (crate::world::now() > seed.expires_at).then_some(())).await;
     world.keep("bot", &seed.document()).await;
-    until("the refresh is under way", async || {
-        (world.admin().counters_of(&seed.id).in_flight == 1).then_some(())
-    })
-    .await;
+    until("the refresh is under way", async || (world.admin().counters_of(&seed.id).in_flight == 1).then_some(()))
+        .await;
     for _ in 0..50 {
         let mut reader = world.reader().await;
         reader.send("GET /v1/tokens/bot HTTP/1.1\r\nhost: x\r\n\r\n").await;
@@ -126,8 +124,7 @@ async fn rf10_a_refused_call_is_judged_once_and_history_changes_nothing() {
     world.start().await;
     let used = world.read("bot").await;
     // The access token alone is dead upstream: the API refuses it once, then its successor is good.
-    let refuse =
-        FaultKind::Refuse { status: 401, error: "invalid_token".into(), description: Some("revoked".into()) };
+    let refuse = FaultKind::Refuse { status: 401, error: "invalid_token".into(), description: Some("revoked".into()) };
     world.admin().fault(Fault { kind: refuse, at: Place::Api, grant: Some(seed.id.clone()), calls: Some(1) });
     let (status, body) = call_api(&world.sandbox.probe_url(), &token(&used)).await;
     assert_eq!(status, 401);

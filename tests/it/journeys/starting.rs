@@ -6,7 +6,11 @@ use credd::{
     sandbox::{Client, Fault, FaultKind, NewKey, Place},
 };
 
-use crate::world::{World, binary::{err, out}, generation, grant, token, until};
+use crate::world::{
+    World,
+    binary::{err, out},
+    generation, grant, token, until,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rf05_a_restart_goes_on_where_it_was_and_asks_nobody() {
@@ -36,7 +40,7 @@ async fn fm78_with_everything_down_the_ledgers_value_is_served() {
     world.admin().fault(Fault { kind: FaultKind::ResetBeforeCommit, at: Place::Any, grant: None, calls: None });
     world.start().await;
     assert_eq!(token(&world.read("bot").await), seed.access_token.expose());
-    assert_eq!(world.health("/readyz").await.status, 200);
+    until("it is ready", async || (world.health("/readyz").await.status == 200).then_some(())).await;
     world.stop().await;
 }
 
@@ -51,7 +55,12 @@ async fn a_provider_that_is_down_never_prevents_a_first_start() {
     ));
     crate::world::write(&world.path("vault-token"), "hvs.none");
     world.credential("far", "api_key", "store = \"gone\"\nat = \"secret/far\"");
-    world.admin().fault(Fault { kind: FaultKind::Status { status: 503, after_commit: false }, at: Place::Any, grant: None, calls: None });
+    world.admin().fault(Fault {
+        kind: FaultKind::Status { status: 503, after_commit: false },
+        at: Place::Any,
+        grant: None,
+        calls: None,
+    });
     world.start().await;
     assert_eq!(world.read("bot").await.status, 200);
     assert_eq!(world.read("over").await.json()["failure"]["subtype"], "upstream_unavailable");
@@ -110,7 +119,7 @@ async fn startup_warn_starts_red() {
     world.start().await;
     assert_eq!(world.read("good").await.status, 200);
     assert_eq!(world.health("/health").await.status, 503);
-    assert_eq!(world.health("/readyz").await.status, 200);
+    until("it is ready", async || (world.health("/readyz").await.status == 200).then_some(())).await;
     until("the dead one is told", async || {
         world.incidents().await.iter().any(|open| open.credential == "dead").then_some(())
     })
@@ -180,6 +189,7 @@ async fn ask_and_kill(world: &World, running: crate::world::binary::Running, gra
     let before = world.admin().counters_of(grant).refresh_calls;
     let mut operator = world.operator().await;
     operator.send("POST /v1/credentials/bot/refresh HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").await;
-    until("the request arrives", async || (world.admin().counters_of(grant).refresh_calls > before).then_some(())).await;
+    until("the request arrives", async || (world.admin().counters_of(grant).refresh_calls > before).then_some(()))
+        .await;
     running.kill();
 }

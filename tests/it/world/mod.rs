@@ -7,7 +7,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use credd::{
@@ -29,12 +29,12 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Looks again and again until there is something; `what` is for whoever reads why it failed.
 pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let began = Instant::now();
+    let began = up();
     loop {
         if let Some(found) = look().await {
             return found;
         }
-        assert!(began.elapsed() < PATIENCE, "this never came: {what}");
+        assert!(up() - began < PATIENCE, "this never came: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -258,8 +258,7 @@ impl World {
 
     /// The audit log's lines of one event of one credential.
     pub async fn logged(&self, name: &str, event: &str) -> Vec<Entry> {
-        let filter =
-            Filter { credential: Some(name.to_owned()), event: Some(event.to_owned()), ..Filter::default() };
+        let filter = Filter { credential: Some(name.to_owned()), event: Some(event.to_owned()), ..Filter::default() };
         let tail = self.daemon().ledger.audit().tail(&filter, 10_000).await.unwrap();
         tail.into_iter().map(|logged| logged.entry).collect()
     }
@@ -292,6 +291,11 @@ pub async fn call_api(url: &str, token: &str) -> (u16, String) {
     let mut client = Client::over(TcpStream::connect(address).await.unwrap());
     let got = client.get_with(url.path(), &format!("authorization: Bearer {token}\r\n")).await;
     (got.status, got.body)
+}
+
+/// Time since the machine's start, for measuring.
+pub fn up() -> Duration {
+    SystemClock.now().boot
 }
 
 pub fn now() -> jiff::Timestamp {
