@@ -10,7 +10,7 @@ use super::{
     table::{Row, Table, median, thousands, time},
 };
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 /// The token's life; it is refreshed just before its end, and the provider takes its time.
 const LIFE: u64 = 8;
 const PROVIDER: u64 = 2_500;

@@ -22,7 +22,7 @@ const REFRESHES: usize = 1000;
 /// So many clients, so that no endpoint's pacing holds the refreshes back.
 const CLIENTS: usize = 100;
 const AT_ONCE: usize = 32;
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 3;
 /// The slower of two storms begins its refreshes this far apart.
 const APART: Duration = Duration::from_millis(10);
 const QUIET: Duration = Duration::from_secs(4);

@@ -9,8 +9,8 @@ use super::{
 };
 
 const CREDENTIALS: usize = 10_000;
-const ROUNDS: usize = 9;
-const ROUND: Duration = Duration::from_millis(1500);
+const ROUNDS: usize = 7;
+const ROUND: Duration = Duration::from_millis(1200);
 const WARM_UP: Duration = Duration::from_millis(300);
 
 /// One round of one server.

@@ -8,7 +8,7 @@ use super::{
     table::{Row, Table, median, time},
 };
 
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 5;
 /// After the start: what was needed for it has been given back, and the first looks are over.
 const SETTLED: Duration = Duration::from_secs(3);
 
