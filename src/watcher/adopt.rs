@@ -37,7 +37,6 @@ impl Shard {
                 None
             }).map(Box::new),
         };
-        self.house.join(&assignment.endpoint(), now.wall);
         let mut watched = Watched::new(assignment);
         watched.first_look = first_look;
         let (mut open, mut begins_anew) = (None, false);
@@ -53,6 +52,7 @@ impl Shard {
             watched.store_fingerprint = record.store_fingerprint;
             open = record.open_attempt;
         }
+        self.house.join(&watched.assignment.endpoint(), &id, watched.life.last_life, now.wall);
         let value = watched.material.clone().filter(|_| begins_anew);
         let facts = value.map(|material| facts(watched.life.generation, &material, &watched.assignment, now.wall));
         self.watched.insert(id.clone(), watched);
@@ -137,8 +137,9 @@ impl Shard {
             watched.store_version = None;
             watched.store_fingerprint = None;
         }
-        self.house.leave(&old);
-        self.house.join(&new, now.wall);
+        let life = watched.life.last_life;
+        self.house.leave(&old, &id);
+        self.house.join(&new, &id, life, now.wall);
         if matches!(watched.life.standing(), lifecycle::Standing::Misconfigured) {
             // S-MIS is left by a changed client configuration.
             self.happen(&id, Event::Release, Note::of("released", Trigger::StoreChange)).await;
@@ -160,7 +161,7 @@ impl Shard {
         }
         let Some(watched) = self.watched.remove(id) else { return };
         self.deadlines.set(id, watched.deadline, None);
-        self.house.leave(&watched.assignment.endpoint());
+        self.house.leave(&watched.assignment.endpoint(), id);
         if let Err(error) = self.house.ledger.rotation().remove(id).await {
             tracing::error!(credential = %id, %error, "the ledger did not take the removal of a credential");
         }

@@ -5,56 +5,70 @@ use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
 
+use crate::{credential::CredentialId, lifecycle};
+
 /// Failures without a verdict in a row after which the breaker opens.
 const OPENS_AFTER: u32 = 5;
 /// While it is open, one call goes through this often.
 const HALF_OPEN: Duration = Duration::from_secs(30);
-/// Calls a second when the bucket is full of patience; raised with the number of credentials.
+/// Calls a second at least; raised by what the credentials need.
 const RATE: f64 = 5.0;
 /// Calls that may go at once.
 const BURST: f64 = 10.0;
+/// Of a credential whose tokens' life is not known yet.
+const USUAL_WINDOW: Duration = Duration::from_secs(300);
 
 /// Whether a flight may begin now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// Now.
     Go,
-    /// Not before.
+    /// Not before; that turn is kept for whoever was told so.
     Wait(Timestamp),
 }
 
 #[derive(Clone, Debug)]
 struct Endpoint {
-    /// Calls that may go now; falls below zero for those that were told to come later, so that each gets its own turn.
+    /// Calls that may go now. Below zero, turns that are promised already.
     tokens: f64,
     filled_at: Timestamp,
     failures: u32,
     next_trial: Option<Timestamp>,
-    credentials: usize,
+    /// What each credential needs, in calls a second.
+    demand: HashMap<CredentialId, f64>,
+    /// All of it.
+    demanded: f64,
+    promised: HashMap<CredentialId, Timestamp>,
 }
 
-/// All token endpoints of one shard's credentials, by origin and client.
+/// All token endpoints of one replica's credentials, by origin and client.
 #[derive(Clone, Debug, Default)]
 pub struct Endpoints(HashMap<String, Endpoint>);
 
 impl Endpoints {
-    /// Another credential uses this endpoint: the bucket grows so that all can be refreshed within their window.
-    pub fn join(&mut self, key: &str, now: Timestamp) {
-        self.of(key, now).credentials += 1;
+    /// A credential uses this endpoint, and its tokens live so long: the bucket grows so that all can be refreshed
+    /// within their windows (FAULTS §8). Called again when the life is known better.
+    pub fn join(&mut self, key: &str, id: &CredentialId, life: Option<Duration>, now: Timestamp) {
+        let window = life.map_or(USUAL_WINDOW, |life| lifecycle::advisory_window(life).max(Duration::from_secs(1)));
+        let wanted = 1.5 / window.as_secs_f64();
+        let endpoint = self.of(key, now);
+        let before = endpoint.demand.insert(id.clone(), wanted).unwrap_or(0.0);
+        endpoint.demanded += wanted - before;
     }
 
-    /// One less.
-    pub fn leave(&mut self, key: &str) {
+    /// It no longer does.
+    pub fn leave(&mut self, key: &str, id: &CredentialId) {
         if let Some(endpoint) = self.0.get_mut(key) {
-            endpoint.credentials = endpoint.credentials.saturating_sub(1);
-            if endpoint.credentials == 0 {
+            endpoint.demanded -= endpoint.demand.remove(id).unwrap_or(0.0);
+            endpoint.promised.remove(id);
+            if endpoint.demand.is_empty() {
                 self.0.remove(key);
             }
         }
     }
 
-    /// May a flight begin? `Wait` has already reserved its turn in the queue.
-    pub fn admit(&mut self, key: &str, now: Timestamp) -> Admission {
+    /// May a flight begin?
+    pub fn admit(&mut self, key: &str, id: &CredentialId, now: Timestamp) -> Admission {
         let endpoint = self.of(key, now);
         if endpoint.failures >= OPENS_AFTER {
             return match endpoint.next_trial {
@@ -65,16 +79,25 @@ impl Endpoints {
                 }
             };
         }
-        // 1.5 times what the credentials need within an advisory window of five minutes (FAULTS §8).
-        let rate = RATE.max(1.5 * endpoint.credentials as f64 / 300.0);
+        match endpoint.promised.get(id) {
+            Some(at) if *at > now => return Admission::Wait(*at),
+            Some(_) => {
+                endpoint.promised.remove(id);
+                return Admission::Go;
+            }
+            None => {}
+        }
+        let rate = RATE.max(endpoint.demanded);
         let passed = now.duration_since(endpoint.filled_at).as_secs_f64().max(0.0);
         endpoint.tokens = (endpoint.tokens + passed * rate).min(BURST.max(rate));
         endpoint.filled_at = now;
-        if endpoint.tokens >= 1.0 {
-            endpoint.tokens -= 1.0;
+        endpoint.tokens -= 1.0;
+        if endpoint.tokens >= 0.0 {
             return Admission::Go;
         }
-        Admission::Wait(now + Duration::from_secs_f64(((1.0 - endpoint.tokens) / rate).clamp(0.001, 3600.0)))
+        let at = now + Duration::from_secs_f64((-endpoint.tokens / rate).clamp(0.001, 3600.0));
+        endpoint.promised.insert(id.clone(), at);
+        Admission::Wait(at)
     }
 
     /// A call brought a complete answer that was no outage: the breaker closes.
@@ -99,7 +122,9 @@ impl Endpoints {
             filled_at: now,
             failures: 0,
             next_trial: None,
-            credentials: 0,
+            demand: HashMap::new(),
+            demanded: 0.0,
+            promised: HashMap::new(),
         })
     }
 }
@@ -112,38 +137,61 @@ mod tests {
         Timestamp::from_second(1_767_225_600).unwrap() + Duration::from_secs_f64(seconds)
     }
 
-    #[test]
-    fn p9_a_failing_endpoint_is_called_once_in_thirty_seconds() {
-        let mut endpoints = Endpoints::default();
-        for _ in 0..5 {
-            assert_eq!(endpoints.admit("a", at(0.0)), Admission::Go);
-            endpoints.failed("a", at(0.0));
-        }
-        assert_eq!(endpoints.admit("a", at(1.0)), Admission::Wait(at(30.0)));
-        assert_eq!(endpoints.admit("b", at(1.0)), Admission::Go, "another endpoint is not to blame");
-        assert_eq!(endpoints.admit("a", at(30.0)), Admission::Go);
-        assert_eq!(endpoints.admit("a", at(31.0)), Admission::Wait(at(60.0)), "half open: one trial");
-        endpoints.answered("a", at(32.0));
-        assert_eq!(endpoints.admit("a", at(32.0)), Admission::Go);
+    fn id(n: usize) -> CredentialId {
+        CredentialId::new(&format!("c{n}")).unwrap()
     }
 
     #[test]
-    fn rf25_many_that_are_due_together_are_spread() {
+    fn p9_a_failing_endpoint_is_called_once_in_thirty_seconds() {
         let mut endpoints = Endpoints::default();
-        for _ in 0..10_000 {
-            endpoints.join("a", at(0.0));
+        for n in 0..5 {
+            assert_eq!(endpoints.admit("a", &id(n), at(0.0)), Admission::Go);
+            endpoints.failed("a", at(0.0));
         }
-        let (mut gone, mut now) = (0, 0.0);
-        let mut busiest = 0;
-        while gone < 10_000 && now < 400.0 {
-            let before = gone;
-            while gone < 10_000 && endpoints.admit("a", at(now)) == Admission::Go {
-                gone += 1;
+        assert_eq!(endpoints.admit("a", &id(5), at(1.0)), Admission::Wait(at(30.0)));
+        assert_eq!(endpoints.admit("b", &id(5), at(1.0)), Admission::Go, "another endpoint is not to blame");
+        assert_eq!(endpoints.admit("a", &id(5), at(30.0)), Admission::Go);
+        assert_eq!(endpoints.admit("a", &id(6), at(31.0)), Admission::Wait(at(60.0)), "half open: one trial");
+        endpoints.answered("a", at(32.0));
+        assert_eq!(endpoints.admit("a", &id(6), at(32.0)), Admission::Go);
+    }
+
+    /// 10,000 that are due at once: each asks once, is told its turn, comes back then, and goes.
+    fn spread(life: Option<Duration>) -> (f64, usize) {
+        let mut endpoints = Endpoints::default();
+        for n in 0..10_000 {
+            endpoints.join("a", &id(n), life, at(0.0));
+        }
+        let mut turns = Vec::new();
+        for n in 0..10_000 {
+            match endpoints.admit("a", &id(n), at(0.0)) {
+                Admission::Go => turns.push(at(0.0)),
+                Admission::Wait(turn) => {
+                    assert_eq!(endpoints.admit("a", &id(n), turn), Admission::Go, "the turn is kept");
+                    turns.push(turn);
+                }
             }
-            busiest = busiest.max(gone - before);
-            now += 1.0;
         }
-        assert_eq!(gone, 10_000, "all of them inside the window");
-        assert!(busiest <= 3 * (10_000 / 200), "{busiest} in one second");
+        let second = |turn: &Timestamp| turn.duration_since(at(0.0)).as_secs_f64();
+        let last = turns.iter().map(second).fold(0.0, f64::max);
+        let busiest = (0..=last as usize).map(|s| turns.iter().filter(|t| second(t) as usize == s).count()).max();
+        (last, busiest.unwrap())
+    }
+
+    #[test]
+    fn rf25_many_that_are_due_together_are_spread_over_their_window() {
+        let (last, busiest) = spread(None);
+        assert!(last < 300.0 && busiest <= 3 * (10_000 / 200), "the last at {last} s, {busiest} in one second");
+        let (last, _) = spread(Some(Duration::from_secs(60)));
+        assert!(last < 30.0, "tokens of a minute have half of it: the last at {last} s");
+    }
+
+    #[test]
+    fn whoever_leaves_takes_its_demand_along() {
+        let mut endpoints = Endpoints::default();
+        endpoints.join("a", &id(1), None, at(0.0));
+        endpoints.join("a", &id(1), Some(Duration::from_secs(10)), at(0.0));
+        endpoints.leave("a", &id(1));
+        assert!(endpoints.0.is_empty());
     }
 }

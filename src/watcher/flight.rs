@@ -46,7 +46,7 @@ impl Shard {
         let now = self.house.clock.now();
         let Some(watched) = self.watched.get(id) else { return };
         let endpoint = watched.assignment.endpoint();
-        let admission = self.house.admit(&endpoint, now.wall);
+        let admission = self.house.admit(&endpoint, id, now.wall);
         if let Admission::Wait(until) = admission {
             let verdict = Verdict::of(Failure::UpstreamUnavailable, "paced");
             self.happen(id, Event::Aborted { verdict, retry_at: Some(until) }, Note::quiet(trigger)).await;
@@ -163,6 +163,7 @@ impl Shard {
         match outcome {
             interpret::Refreshed::Tokens(tokens) => {
                 self.house.note_answer(&endpoint, landing.landed_at.wall, true);
+                self.house.join(&endpoint, id, tokens.lifetime, landing.landed_at.wall);
                 if self.is_replaced(id, landing.target, &landing.presented) {
                     self.superseded(id, attempt, trigger).await;
                     return;

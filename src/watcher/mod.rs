@@ -79,16 +79,16 @@ impl House {
         self.endpoints.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn admit(&self, endpoint: &str, now: Timestamp) -> Admission {
-        self.endpoints().admit(endpoint, now)
+    fn admit(&self, endpoint: &str, id: &CredentialId, now: Timestamp) -> Admission {
+        self.endpoints().admit(endpoint, id, now)
     }
 
-    fn join(&self, endpoint: &str, now: Timestamp) {
-        self.endpoints().join(endpoint, now);
+    fn join(&self, endpoint: &str, id: &CredentialId, life: Option<Duration>, now: Timestamp) {
+        self.endpoints().join(endpoint, id, life, now);
     }
 
-    fn leave(&self, endpoint: &str) {
-        self.endpoints().leave(endpoint);
+    fn leave(&self, endpoint: &str, id: &CredentialId) {
+        self.endpoints().leave(endpoint, id);
     }
 
     fn learn(&self, material: &Material) {
@@ -239,7 +239,7 @@ impl Shard {
             match self.house.ledger.rotation().load(&assignment.id).await {
                 Ok(record) => {
                     self.lost.pop();
-                    self.house.leave(&assignment.endpoint());
+                    self.house.leave(&assignment.endpoint(), &assignment.id);
                     self.watch(assignment, record.map(Box::new), None, None).await;
                 }
                 Err(error) => {

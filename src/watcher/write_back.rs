@@ -114,7 +114,8 @@ async fn carry_one(
                 tracing::warn!(credential = %due.credential, store = home.store_name, %error, "not written back yet; the ledger holds it");
             }
             house.ledger.outbox().write_back_later(&due.credential, now + wait, error.reason()).await?;
-            if !matches!(error, StoreError::Conflict { .. }) {
+            // A conflict is somebody else's word, and a store that asks for patience is well.
+            if !matches!(error, StoreError::Conflict { .. } | StoreError::Throttled { .. }) {
                 house.ledger.incidents().facts(vec![failing(&due, &home.store_name, &error)]).await?;
             }
             let _ = home.inbox.send(Message::WriteBackWaits { id: due.credential });

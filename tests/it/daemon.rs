@@ -28,7 +28,7 @@ async fn connections_per_uid_is_what_the_settings_say() {
         dice: Arc::new(|| 0.5),
         telemetry: None,
     };
-    let daemon = soon(Daemon::start(loaded, environment)).await.unwrap();
+    let daemon = soon(Box::pin(Daemon::start(loaded, environment))).await.unwrap();
     let mut clients = Vec::new();
     for expected in [200, 200, 503] {
         let mut client = Client::connect(&daemon.socket).await;
