@@ -128,7 +128,7 @@ fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
             matches!(meaning, Money | Unavailable | Challenge | Rate | Network) && ENTRIES[entry].name != "try_later"
         }
         // Never proof that a grant is dead.
-        500..=599 => matches!(meaning, Expired | Skew | Rate) && about_credential(&statement.words, meaning),
+        500.. => matches!(meaning, Expired | Skew | Rate) && about_credential(&statement.words, meaning),
         404 | 405 | 406 | 409 | 410 | 411..=418 | 422 if !token_endpoint => match meaning {
             Dead | DeadGrant | Expired | ExpiredOrDead => about_credential(&statement.words, meaning),
             Rate | Skew | Money => true,
@@ -224,7 +224,7 @@ fn by_status(observed: &Observed<'_>, status: u16) -> Finding {
         408 | 425 | 499 => Finding::of(UpstreamUnavailable, "timeout"),
         429 | 509 => Finding::of(RateLimitReached, "status"),
         451 => Finding::of(NotACredentialFailure, "unavailable_for_legal_reasons").human(),
-        500..=599 => Finding::of(UpstreamUnavailable, "status"),
+        500.. => Finding::of(UpstreamUnavailable, "status"),
         400 | 403 if token_endpoint => Finding::of(Unclassified, "unknown_reply"),
         200..=299 if token_endpoint && says => Finding::of(Unclassified, "unknown_reply"),
         200..=299 => Finding::of(NotACredentialFailure, "no_error"),
