@@ -1,9 +1,13 @@
 //! The ledger behind the ports of parts that may not know it.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{broadcast, mpsc, watch};
 use uuid::Uuid;
 
@@ -60,7 +64,14 @@ impl Documents for LedgerDocuments {
 pub(super) struct Chronicle {
     entries: mpsc::Sender<Entry>,
     clock: Arc<dyn Clock>,
+    /// Who was denied what, and when it was last written: one that asks on and on fills no disk.
+    denied: Arc<Mutex<HashMap<(u32, String), Timestamp>>>,
 }
+
+/// The same denial is written once in this time.
+const AGAIN: SignedDuration = SignedDuration::from_mins(1);
+/// Different denials that are remembered; more of them are in the log alone until the minute is over.
+const MOST_DENIED: usize = 1024;
 
 impl Chronicle {
     pub fn new(ledger: Ledger, clock: Arc<dyn Clock>) -> Self {
@@ -73,7 +84,7 @@ impl Chronicle {
                 }
             }
         });
-        Self { entries, clock }
+        Self { entries, clock, denied: Arc::default() }
     }
 
     pub fn rebound(&self, path: &Path) {
@@ -85,9 +96,25 @@ impl Chronicle {
         Arc::new(move |occurrence| match occurrence {
             Occurrence::Denied { peer, name } => {
                 let name = name.map(|name| name.to_string()).unwrap_or_default();
+                if !this.is_new(peer.uid, &name) {
+                    return;
+                }
                 this.note("read_denied", name, Some(format!("uid {}", peer.uid)), "denied");
             }
         })
+    }
+
+    fn is_new(&self, uid: u32, name: &str) -> bool {
+        let now = self.clock.now().wall;
+        let mut denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
+        denied.retain(|_, at| now.duration_since(*at).abs() < AGAIN);
+        let key = (uid, name.to_owned());
+        if denied.len() >= MOST_DENIED || denied.contains_key(&key) {
+            tracing::debug!(uid, credential = name, "denied again");
+            return false;
+        }
+        denied.insert(key, now);
+        true
     }
 
     fn note(&self, event: &str, credential: String, actor: Option<String>, outcome: &str) {
