@@ -5,12 +5,11 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
-use super::ports::HOUSE;
 use crate::{
     clock::{Clock, Now},
     config::{Outcome, Reload},
     credential::{CredentialId, Material, Secret},
-    ledger::{Entry, Filter, Ledger, Put},
+    ledger::{Entry, Filter, HOUSE, Ledger, Put},
     server::admin::{AuditQuery, House},
     watcher::StoreReport,
 };

@@ -15,14 +15,11 @@ use crate::{
     clock::Clock,
     credential::Secret,
     incident::Announcement,
-    ledger::{Due, Entry, Ledger, Notice, Put},
+    ledger::{Due, Entry, HOUSE, Ledger, Notice, Put},
     oncall,
     server::socket::{Occurrence, Witness},
     store::embedded::Documents,
 };
-
-/// The audit chain of the house, beside one for each shard.
-pub(super) const HOUSE: i64 = -1;
 
 /// The embedded home store's documents, in the ledger.
 #[derive(Clone, Debug)]

@@ -232,7 +232,7 @@ impl Shard {
                 return;
             }
         };
-        self.house.stores.seen(&store_name, id, &loaded.loaded.version);
+        self.house.stores.seen(id, &loaded.loaded.version);
         let FromStore { loaded, read_only } = *loaded;
         if let Some(watched) = self.watched.get_mut(id) {
             watched.store_error = None;
@@ -262,7 +262,7 @@ impl Shard {
         }
         if let Err(error) = self.house.ledger.outbox().store_holds(id, version, root.as_ref()).await {
             tracing::error!(credential = %id, %error, "the ledger did not take the home store's version; it is looked at again");
-            self.house.stores.unseen(&self.store_name(id), id);
+            self.house.stores.unseen(id);
             return;
         }
         watched.store_version = Some(version.clone());
@@ -349,13 +349,9 @@ impl Shard {
             }
             Err(error) => {
                 tracing::error!(credential = %id, %error, "new material could not be made durable; it is loaded again at the next poll");
-                self.house.stores.unseen(&self.store_name(id), id);
+                self.house.stores.unseen(id);
             }
         }
-    }
-
-    fn store_name(&self, id: &CredentialId) -> String {
-        self.watched.get(id).map(|watched| watched.assignment.store_name.clone()).unwrap_or_default()
     }
 
     /// If nothing is out that could still prove the credential, the start need not wait for it.

@@ -107,12 +107,12 @@ impl Stores {
     }
 
     /// A version was read or written by us: no news to the poller.
-    pub fn seen(&self, _store: &str, id: &CredentialId, version: &Version) {
+    pub fn seen(&self, id: &CredentialId, version: &Version) {
         self.0.seen.lock().expect(NEVER_POISONED).insert(id.clone(), version.clone());
     }
 
     /// What was seen could not be taken over: the next poll tells of it again.
-    pub fn unseen(&self, _store: &str, id: &CredentialId) {
+    pub fn unseen(&self, id: &CredentialId) {
         self.0.seen.lock().expect(NEVER_POISONED).remove(id);
     }
 

@@ -89,7 +89,7 @@ async fn carry_one(
     match home.store.write(&home.at, &due.material, &expected, due.attempt).await {
         Ok(version) => {
             failpoint::reach("CP-17");
-            house.stores.seen(&home.store_name, &due.credential, &version);
+            house.stores.seen(&due.credential, &version);
             house.ledger.outbox().write_back_done(&due.credential, due.generation, &version.0).await?;
             tracing::info!(credential = %due.credential, store = home.store_name, generation = due.generation.0, "written back");
             let message = Message::WrittenBack { id: due.credential, generation: due.generation, version: version.0 };
