@@ -1,12 +1,14 @@
 //! A provider's file: TOML in, a checked [`Provider`] or every problem at once out.
 
-use std::time::Duration;
+mod facts;
+
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 use toml::de::DeTable;
 
 use super::{
-    Assertion, ClientAuthentication, Probe, Provider, Rules, Surface, Token,
+    Assertion, ClientAuthentication, Consent, Probe, Provider, RateLimit, Rules, Surface, Token,
     problem::{Problem, did_you_mean},
     rule::{Example, Rule, Test, When},
     toml_reader::{Source, Table, each, scalar},
@@ -67,6 +69,9 @@ pub fn blank(name: &str) -> Provider {
         title: name.to_owned(),
         docs: None,
         token: Token { scope_separator: " ".into(), ..Token::default() },
+        consent: Consent::default(),
+        rate_limit: RateLimit::default(),
+        unattended: BTreeMap::new(),
         probe: None,
         revocation_endpoint: None,
         introspection_endpoint: None,
@@ -118,6 +123,17 @@ fn read_root(root: &Table<'_, '_>, provider: &mut Provider) {
     if let Some(token) = root.table("token") {
         read_token(&token, provider);
     }
+    set_some(&mut provider.consent.authorization_endpoint, address(root, "authorization_endpoint"));
+    set_some(&mut provider.consent.device_authorization_endpoint, address(root, "device_authorization_endpoint"));
+    if let Some(authorize) = root.table("authorize") {
+        facts::authorize(&authorize, &mut provider.consent);
+    }
+    if let Some(rate_limit) = root.table("rate_limit") {
+        provider.rate_limit = facts::rate_limit(&rate_limit);
+    }
+    if let Some(unattended) = root.table("unattended") {
+        provider.unattended = facts::unattended(&unattended);
+    }
     if let Some(assertion) = root.table("assertion") {
         read_assertion(&assertion, &mut provider.token);
     }
@@ -145,6 +161,10 @@ fn address(table: &Table<'_, '_>, name: &'static str) -> Option<String> {
         let good = text.starts_with("https://") || text.starts_with("http://127.0.0.1") || text.starts_with("{");
         good.then(|| text.to_owned())
     })
+}
+
+fn header_name(table: &Table<'_, '_>, name: &'static str) -> Option<String> {
+    table.text(name).map(|header| header.to_ascii_lowercase())
 }
 
 fn pointer(table: &Table<'_, '_>, name: &'static str) -> Option<String> {
@@ -235,7 +255,9 @@ fn read_probe(table: &Table<'_, '_>) -> Option<Probe> {
         headers: table.map("headers").unwrap_or_default(),
         body: table.text("body"),
         expires: pointer(table, "expires"),
-        expires_header: table.text("expires_header").map(|name| name.to_ascii_lowercase()),
+        expires_header: header_name(table, "expires_header"),
+        scopes: pointer(table, "scopes"),
+        scopes_header: header_name(table, "scopes_header"),
     };
     table.finish();
     Some(probe)

@@ -18,7 +18,10 @@ pub use expiry::jwt as jwt_expiry;
 pub use file::{PRESENTED, SURFACES};
 pub use lint::lint;
 pub use problem::Problem;
-pub use provider::{Assertion, ClientAuthentication, Probe, Provider, Request, Response, Token};
+pub use provider::{
+    Answer, Assertion, ClientAuthentication, Consent, Fact, Pkce, Probe, Provider, RateLimit, Request, Reset, Response,
+    Token, Topic,
+};
 pub use rule::{Example, Rule, Rules, Test, When};
 pub use tokens::TokensError;
 

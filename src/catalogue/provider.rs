@@ -15,6 +15,12 @@ pub struct Provider {
     pub docs: Option<String>,
     /// How tokens are had.
     pub token: Token,
+    /// How a person's consent is asked for.
+    pub consent: Consent,
+    /// Where replies tell how many calls are left.
+    pub rate_limit: RateLimit,
+    /// What goes without a person, with the provider's own words for it; what is not known is absent.
+    pub unattended: BTreeMap<Topic, Fact>,
     /// A cheap authenticated request that spends nothing, by which a credential is proven.
     pub probe: Option<Probe>,
     /// RFC 7009, or what this provider has instead.
@@ -54,6 +60,112 @@ pub struct Token {
     pub assertion: Option<Assertion>,
     /// Between scopes; RFC 6749 says a space.
     pub scope_separator: String,
+}
+
+/// How a person's consent is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Consent {
+    /// RFC 6749 §3.1.
+    pub authorization_endpoint: Option<String>,
+    /// RFC 8628 §3.1.
+    pub device_authorization_endpoint: Option<String>,
+    /// Further parameters of the authorization request, without which a grant is less than it could be.
+    pub parameters: BTreeMap<String, String>,
+    /// RFC 7636.
+    pub pkce: Option<Pkce>,
+}
+
+/// What the provider makes of PKCE (RFC 7636).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pkce {
+    /// No code without it.
+    Required,
+    /// Checked where it is sent.
+    Supported,
+    /// Ignored or refused.
+    Unsupported,
+}
+
+/// Response headers that tell the rate limit, by lower-case name.
+#[derive(Clone, Debug, Default)]
+pub struct RateLimit {
+    /// How many calls fit into the window.
+    pub limit: Option<String>,
+    /// How many are left.
+    pub remaining: Option<String>,
+    /// When the window ends.
+    pub reset: Option<String>,
+    /// How `reset` is written.
+    pub reset_is: Option<Reset>,
+}
+
+/// How a header writes the end of a rate limit's window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// Seconds from now.
+    Seconds,
+    /// Milliseconds from now.
+    Milliseconds,
+    /// Seconds since 1970.
+    Epoch,
+    /// Milliseconds since 1970.
+    EpochMilliseconds,
+    /// A date.
+    Date,
+}
+
+/// What may or may not go without a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Topic {
+    /// The end of a credential is told: in an answer, a header or by a probe.
+    Expiry,
+    /// A new access token.
+    Refresh,
+    /// A new long-lived secret (key, client secret, refresh token) through an API.
+    Rotation,
+    /// The end of a credential through an API.
+    Revocation,
+    /// Keys or tokens limited to what they are needed for.
+    Scopes,
+    /// Revocations and rotations are announced by an event.
+    Changes,
+    /// Expired, revoked, limited and forbidden can be told apart.
+    Errors,
+}
+
+impl Topic {
+    /// All, in the order in which they are shown.
+    pub const ALL: [(&str, Self); 7] = [
+        ("expiry", Self::Expiry),
+        ("refresh", Self::Refresh),
+        ("rotation", Self::Rotation),
+        ("revocation", Self::Revocation),
+        ("scopes", Self::Scopes),
+        ("changes", Self::Changes),
+        ("errors", Self::Errors),
+    ];
+}
+
+/// What is known of a topic.
+#[derive(Clone, Debug)]
+pub struct Fact {
+    /// Whether it goes.
+    pub answer: Answer,
+    /// Where the provider says so.
+    pub source: Option<String>,
+    /// What a person should know of it, in a few words.
+    pub note: Option<String>,
+}
+
+/// Whether something goes without a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It does.
+    Yes,
+    /// For some credentials, or not all of it.
+    Partly,
+    /// A person must.
+    No,
 }
 
 /// How the client authenticates at the token endpoint (names of RFC 7591 §2).
@@ -126,4 +238,8 @@ pub struct Probe {
     pub expires: Option<String>,
     /// Response header that tells the expiry, if any.
     pub expires_header: Option<String>,
+    /// JSON pointer into a good reply that tells the scopes, if any.
+    pub scopes: Option<String>,
+    /// Response header that tells the scopes, if any.
+    pub scopes_header: Option<String>,
 }

@@ -15,6 +15,9 @@ fn provider() -> Provider {
         title: "Acme".into(),
         docs: None,
         token: Token { endpoint: Some("https://{tenant}.example.com/token".into()), ..Token::default() },
+        consent: Default::default(),
+        rate_limit: Default::default(),
+        unattended: Default::default(),
         probe: None,
         revocation_endpoint: None,
         introspection_endpoint: None,
@@ -209,6 +212,8 @@ fn a_probe_carries_the_token_once_and_where_the_provider_wants() {
         body: body.map(Into::into),
         expires: None,
         expires_header: None,
+        scopes: None,
+        scopes_header: None,
     };
     let plain = ask(Some(described("https://{tenant}.example.com/me", None, None)), None).unwrap();
     assert_eq!((plain.method.as_str(), plain.url.as_str()), ("GET", "https://eu.example.com/me"));

@@ -22,6 +22,9 @@ fn provider(endpoint: &str) -> Provider {
         title: "Sandbox".into(),
         docs: None,
         token: Token { endpoint: Some(endpoint.into()), ..Token::default() },
+        consent: Default::default(),
+        rate_limit: Default::default(),
+        unattended: Default::default(),
         probe: None,
         revocation_endpoint: None,
         introspection_endpoint: None,
@@ -204,6 +207,8 @@ async fn a_probe_proves_a_key_and_shows_the_challenge() {
         body: None,
         expires: None,
         expires_header: None,
+        scopes: None,
+        scopes_header: None,
     });
     let host = sandbox.url.trim_start_matches("http://").to_owned();
     let with = BTreeMap::from([("host".into(), host), ("wanted".into(), "admin".into())]);

@@ -1,16 +1,21 @@
 //! `credd providers`: what the catalogue holds, and whether a file for it is right.
 
+mod show;
+
 use std::{
+    fs::OpenOptions,
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Duration,
 };
 
 use crate::{
-    catalogue::{self, Catalogue, ClientAuthentication, Problem, Provider},
-    credential::Rotation,
+    catalogue::{self, Catalogue, Problem},
+    credential::CredentialId,
 };
+
+/// What a new file begins with.
+const START: &str = include_str!("new.toml");
 
 /// `credd providers`.
 #[derive(Debug, Clone, clap::Args)]
@@ -23,7 +28,7 @@ pub struct Args {
     pub verb: Verb,
 }
 
-/// `list`, `show`, `lint`.
+/// `list`, `show`, `lint`, `new`.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Verb {
     /// One line for each provider.
@@ -40,6 +45,14 @@ pub enum Verb {
     Lint {
         /// A file, or a folder of them.
         path: PathBuf,
+    },
+    /// Writes a commented starting file for a provider that is not there yet.
+    New {
+        /// The provider's name, and the file's: `acme` makes `acme.toml`.
+        name: String,
+        /// Where to.
+        #[arg(long = "in", default_value = ".", value_name = "FOLDER")]
+        folder: PathBuf,
     },
 }
 
@@ -68,6 +81,9 @@ pub fn run(args: &Args, output: &mut impl Write) -> ExitCode {
         }
         return if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(65) };
     }
+    if let Verb::New { name, folder } = &args.verb {
+        return begin(name, folder, output);
+    }
     let (catalogue, problems) = match catalogue(args.providers.as_deref()) {
         Ok(found) => found,
         Err(code) => return code,
@@ -78,13 +94,13 @@ pub fn run(args: &Args, output: &mut impl Write) -> ExitCode {
     let done = match &args.verb {
         Verb::Show { name, toml } => match (catalogue.provider(name), catalogue.text(name)) {
             (Some(_), Some(text)) if *toml => output.write_all(text.as_bytes()),
-            (Some(provider), _) => show(&provider, output),
+            (Some(provider), _) => show::show(&provider, output),
             (None, _) => {
                 eprintln!("error: no provider is called {name:?}; `credd providers list` names them");
                 return ExitCode::from(64);
             }
         },
-        Verb::List | Verb::Lint { .. } => list(&catalogue, output),
+        Verb::List | Verb::Lint { .. } | Verb::New { .. } => show::list(&catalogue, output),
     };
     match done.and_then(|()| output.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -95,76 +111,24 @@ pub fn run(args: &Args, output: &mut impl Write) -> ExitCode {
     }
 }
 
-fn list(catalogue: &Catalogue, output: &mut impl Write) -> io::Result<()> {
-    writeln!(output, "{:<24} {:<34} {:<16} {:<6} {:>5}", "NAME", "TITLE", "ROTATION", "PROBE", "RULES")?;
-    for provider in catalogue.names().filter_map(|name| catalogue.provider(name)) {
-        writeln!(
-            output,
-            "{:<24} {:<34} {:<16} {:<6} {:>5}",
-            provider.name,
-            provider.title,
-            rotation(provider.rotation),
-            if provider.probe.is_some() { "yes" } else { "no" },
-            provider.rules.failures.len()
-        )?;
+/// Writes `NAME.toml`, with a word to each part; an existing file is left alone.
+fn begin(name: &str, folder: &Path, output: &mut impl Write) -> ExitCode {
+    if let Err(bad) = CredentialId::new(name) {
+        eprintln!("error: {bad}");
+        return ExitCode::from(64);
     }
-    Ok(())
-}
-
-fn show(provider: &Provider, output: &mut impl Write) -> io::Result<()> {
-    let unknown = || "not known".to_owned();
-    let time = |time: Option<Duration>| time.map_or_else(unknown, words);
-    let text = |text: &Option<String>| text.clone().unwrap_or_else(unknown);
-    let authentication = match provider.token.client_authentication {
-        ClientAuthentication::Basic => "client_secret_basic",
-        ClientAuthentication::Post => "client_secret_post",
-        ClientAuthentication::None => "none (a public client)",
-    };
-    let probe = provider.probe.as_ref();
-    let told = probe.and_then(|probe| probe.expires_header.clone().or_else(|| probe.expires.clone()));
-    let definitive = &provider.rules.definitive;
-    writeln!(output, "{} – {}", provider.name, provider.title)?;
-    for (name, value) in [
-        ("documentation", text(&provider.docs)),
-        ("token endpoint", text(&provider.token.endpoint)),
-        ("client authentication", authentication.to_owned()),
-        ("rotation", rotation(provider.rotation).to_owned()),
-        ("grace", time(provider.grace)),
-        ("dies unused after", time(provider.refresh_idle)),
-        ("dies at the latest after", time(provider.refresh_absolute)),
-        ("usual lifetime", time(provider.default_lifetime)),
-        ("probe", probe.map_or_else(unknown, |probe| format!("{} {}", probe.method, probe.url))),
-        ("expiry told by probe", told.unwrap_or_else(unknown)),
-        ("revocation endpoint", text(&provider.revocation_endpoint)),
-        ("introspection endpoint", text(&provider.introspection_endpoint)),
-        ("definitive codes", if definitive.is_empty() { unknown() } else { definitive.join(", ") }),
-        ("rules", provider.rules.failures.len().to_string()),
-        ("examples", provider.rules.examples.len().to_string()),
-    ] {
-        writeln!(output, "  {name:<26} {value}")?;
-    }
-    Ok(())
-}
-
-fn rotation(rotation: Rotation) -> &'static str {
-    match rotation {
-        Rotation::None => "none",
-        Rotation::Grace => "grace",
-        Rotation::UntilFirstUse => "until_first_use",
-        Rotation::Strict => "strict",
-        Rotation::Sporadic => "sporadic",
-        Rotation::Unknown => "not known",
-    }
-}
-
-/// `8h`, `180d`, `90s`.
-fn words(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        s if s >= 2 * 86_400 && s.is_multiple_of(86_400) => format!("{} d", s / 86_400),
-        s if s >= 3600 && s.is_multiple_of(3600) => format!("{} h", s / 3600),
-        s if s >= 120 && s.is_multiple_of(60) => format!("{} min", s / 60),
-        s => format!("{s} s"),
+    let path = folder.join(format!("{name}.toml"));
+    let written = OpenOptions::new().write(true).create_new(true).open(&path);
+    match written.and_then(|mut file| file.write_all(START.replace("NAME", name).as_bytes())) {
+        Ok(()) => {
+            let path = path.display();
+            let said = writeln!(output, "{path} is there. Fill it in, then: credd providers lint {path}");
+            if said.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(74) }
+        }
+        Err(error) => {
+            eprintln!("error: {} was not written: {error}", path.display());
+            ExitCode::from(73)
+        }
     }
 }
 
@@ -188,5 +152,22 @@ mod tests {
         let (good, text) = play(Verb::Show { name: "slack".into(), toml: true });
         assert!(good && text.contains("[[failure]]"));
         assert!(!play(Verb::Show { name: "nobody".into(), toml: false }).0);
+    }
+
+    #[test]
+    fn a_new_file_is_a_good_one_and_never_replaces_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let new = || Verb::New { name: "acme".into(), folder: folder.path().into() };
+        let (good, text) = play(new());
+        assert!(good && text.contains("credd providers lint"), "{text}");
+        assert!(play(Verb::Lint { path: folder.path().join("acme.toml") }).0);
+        assert!(!play(new()).0, "it is there already");
+        assert!(!play(Verb::New { name: "../up".into(), folder: folder.path().into() }).0);
+        // Every line that is commented out is good as well, once its dots are filled in.
+        let all = START.replace("# [", "[").replace("# endpoint", "endpoint").replace("# url", "url");
+        let all = all.replace("# profile", "profile").replace("# idle", "idle").replace("# when", "when");
+        let all = all.replace("# subtype", "subtype").replace("# cause", "cause").replace('…', "x.example");
+        std::fs::write(folder.path().join("acme.toml"), all).unwrap();
+        assert!(play(Verb::Lint { path: folder.path().join("acme.toml") }).0);
     }
 }

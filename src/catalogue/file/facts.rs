@@ -1,0 +1,56 @@
+//! What a file tells for people and for the calls that credd makes on their behalf: consent, limits, the card.
+
+use std::collections::BTreeMap;
+
+use super::{
+    super::{Answer, Consent, Fact, Pkce, RateLimit, Reset, Topic, toml_reader::Table},
+    address, header_name, set, set_some,
+};
+
+/// `[authorize]`.
+pub fn authorize(table: &Table<'_, '_>, consent: &mut Consent) {
+    set(&mut consent.parameters, table.map("parameters"));
+    let words = [("required", Pkce::Required), ("supported", Pkce::Supported), ("unsupported", Pkce::Unsupported)];
+    set_some(&mut consent.pkce, table.word("pkce", &words));
+    table.finish();
+}
+
+/// `[rate_limit]`.
+pub fn rate_limit(table: &Table<'_, '_>) -> RateLimit {
+    let ways = [
+        ("seconds", Reset::Seconds),
+        ("milliseconds", Reset::Milliseconds),
+        ("epoch", Reset::Epoch),
+        ("epoch_milliseconds", Reset::EpochMilliseconds),
+        ("date", Reset::Date),
+    ];
+    let rate_limit = RateLimit {
+        limit: header_name(table, "limit"),
+        remaining: header_name(table, "remaining"),
+        reset: header_name(table, "reset"),
+        reset_is: table.word("reset_is", &ways),
+    };
+    if rate_limit.reset.is_some() != rate_limit.reset_is.is_some() {
+        table.wrong("\"reset\" and \"reset_is\" go together: which header, and how it is written");
+    }
+    table.finish();
+    rate_limit
+}
+
+/// `[unattended]`.
+pub fn unattended(table: &Table<'_, '_>) -> BTreeMap<Topic, Fact> {
+    let answers = [("yes", Answer::Yes), ("partly", Answer::Partly), ("no", Answer::No)];
+    let facts = Topic::ALL.iter().filter_map(|(name, topic)| {
+        let fact = table.table(name)?;
+        let answer = fact.word("answer", &answers);
+        if answer.is_none() && !fact.members().any(|(name, _)| name == "answer") {
+            fact.wrong("\"answer\" is missing: yes, partly or no");
+        }
+        let (source, note) = (address(&fact, "source"), fact.text("note"));
+        fact.finish();
+        Some((*topic, Fact { answer: answer?, source, note }))
+    });
+    let facts = facts.collect();
+    table.finish();
+    facts
+}
