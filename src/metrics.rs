@@ -3,6 +3,14 @@
 //! Dates, not seconds left: `time() - x` needs no update loop, and a stuck daemon cannot look healthy.
 //! Labels come from enums and from names of the settings; never a URL, a subject or a token.
 
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
@@ -24,7 +32,7 @@ macro_rules! metrics {
             pub fn new() -> Self {
                 let registry = Registry::new();
                 $(let $name = metrics!(@make $kind, stringify!($name), concat!($($help),+).trim(), $([$($label),*])? $(in $buckets)?);
-                registry.register(Box::new($name.clone())).expect("names in the list are unique and well-formed");)+
+                metrics!(@register $kind, registry, $name);)+
                 Self { registry, $($name,)+ }
             }
 
@@ -36,6 +44,16 @@ macro_rules! metrics {
     };
     (@labels) => { &[] };
     (@labels [$($label:literal),*]) => { &[$($label),*] };
+    // These are written at the scrape, from what is published.
+    (@register Described, $registry:ident, $made:ident) => {};
+    (@register Tally, $registry:ident, $made:ident) => {};
+    (@register $kind:ident, $registry:ident, $made:ident) => {
+        $registry.register(Box::new($made.clone())).expect("names in the list are unique and well-formed");
+    };
+    (@make Described, $name:expr, $help:expr, [$($label:literal),*]) => { Described { name: $name, help: $help, labels: &[$($label),*] } };
+    (@make Tally, $name:expr, $help:expr, [$($label:literal),*]) => {
+        Tally { described: Described { name: $name, help: $help, labels: &[$($label),*] }, counts: Arc::default() }
+    };
     (@make IntCounter, $name:expr, $help:expr,) => { IntCounter::new($name, $help).expect("well-formed") };
     (@make IntGauge, $name:expr, $help:expr,) => { IntGauge::new($name, $help).expect("well-formed") };
     (@make Histogram, $name:expr, $help:expr, in $buckets:ident) => {
@@ -53,45 +71,45 @@ metrics! {
     // Per credential: gauges and plain counters, never a histogram.
 
     /// What a credential is; always 1.
-    credd_credential_info: IntGaugeVec["credential", "kind", "store", "provider", "criticality"];
+    credd_credential_info: Described["credential", "kind", "store", "provider", "criticality"];
     /// 1 for the state that the credential is in, 0 for the others.
-    credd_credential_state: IntGaugeVec["credential", "state"];
-    /// 1 while the flag holds (rate_limited, store_stale, writeback_pending, unsaved, scope_reduced, clock_untrusted).
-    credd_credential_flag: IntGaugeVec["credential", "flag"];
+    credd_credential_state: Described["credential", "state"];
+    /// 1 while the flag holds, absent otherwise (rate_limited, store_stale, writeback_pending, unsaved, scope_reduced, clock_untrusted).
+    credd_credential_flag: Described["credential", "flag"];
     /// Unix time at which that part ends (access, refresh, key); absent when unknown or never.
-    credd_credential_expiration_timestamp_seconds: GaugeVec["credential", "part"];
+    credd_credential_expiration_timestamp_seconds: Described["credential", "part"];
     /// How the expiry of that part is known; always 1.
-    credd_credential_expiry_source_info: IntGaugeVec["credential", "part", "expiry_source"];
+    credd_credential_expiry_source_info: Described["credential", "part", "expiry_source"];
     /// Unix time at which the next proactive refresh is due.
-    credd_credential_renewal_timestamp_seconds: GaugeVec["credential"];
+    credd_credential_renewal_timestamp_seconds: Described["credential"];
     /// Unix time at which the value now served was issued.
-    credd_credential_issued_timestamp_seconds: GaugeVec["credential"];
+    credd_credential_issued_timestamp_seconds: Described["credential"];
     /// Counts the values of a credential; it rises at each change.
-    credd_credential_generation: IntGaugeVec["credential"];
+    credd_credential_generation: Described["credential"];
     /// Unix time of the last finished probe, whatever it said.
-    credd_credential_last_probe_timestamp_seconds: GaugeVec["credential"];
+    credd_credential_last_probe_timestamp_seconds: Described["credential"];
     /// Unix time at which the next probe is due; absent where none is.
-    credd_credential_next_probe_timestamp_seconds: GaugeVec["credential"];
+    credd_credential_next_probe_timestamp_seconds: Described["credential"];
     /// Unix time of the last probe or refresh that proved the value good.
-    credd_credential_last_success_timestamp_seconds: GaugeVec["credential"];
+    credd_credential_last_success_timestamp_seconds: Described["credential"];
     /// Unix time of the last change of value.
-    credd_credential_last_rotation_timestamp_seconds: GaugeVec["credential"];
+    credd_credential_last_rotation_timestamp_seconds: Described["credential"];
     /// Unix time since which the credential is in its state.
-    credd_credential_state_change_timestamp_seconds: GaugeVec["credential"];
+    credd_credential_state_change_timestamp_seconds: Described["credential"];
     /// Probes finished.
-    credd_probes_total: IntCounterVec["credential"];
+    credd_probes_total: Tally["credential"];
     /// Probes that did not say yes, by failure.
     credd_probe_failures_total: IntCounterVec["credential", "reason"];
     /// Refresh requests sent upstream.
-    credd_refresh_attempts_total: IntCounterVec["credential"];
+    credd_refresh_attempts_total: Tally["credential"];
     /// Refreshes that brought no new value, by failure.
     credd_refresh_failures_total: IntCounterVec["credential", "reason"];
     /// Callers that joined a refresh already under way.
-    credd_refresh_coalesced_total: IntCounterVec["credential"];
+    credd_refresh_coalesced_total: Tally["credential"];
     /// Changes of value, by cause (refresh, store_change, operator).
     credd_rotations_total: IntCounterVec["credential", "cause"];
     /// Token reads answered with a token.
-    credd_token_requests_total: IntCounterVec["credential", "interface"];
+    credd_token_requests_total: Tally["credential", "interface"];
     /// Token reads answered with a refusal, by reason.
     credd_token_request_failures_total: IntCounterVec["credential", "interface", "reason"];
 
@@ -156,6 +174,67 @@ metrics! {
     credd_process_open_fds: IntGauge;
     /// Unix time at which the process started.
     credd_process_start_time_seconds: IntGauge;
+}
+
+/// A family of series that nobody keeps: they are written at each scrape, from what is published of each credential.
+/// Kept in a registry they would be most of the memory that a credential takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Described {
+    /// The metric's name.
+    pub name: &'static str,
+    /// What it means.
+    pub help: &'static str,
+    /// The names of its labels, in order.
+    pub labels: &'static [&'static str],
+}
+
+/// Counters by credential, and by one word where the family has a second label.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    /// The family.
+    pub described: Described,
+    counts: Arc<Mutex<Counts>>,
+}
+
+type Counts = HashMap<Arc<str>, Vec<(&'static str, Arc<AtomicU64>)>>;
+
+impl Tally {
+    /// The counter itself, for who counts often: counting takes no lock.
+    pub fn of(&self, credential: &str, word: &'static str) -> Arc<AtomicU64> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if !counts.contains_key(credential) {
+            counts.insert(credential.into(), Vec::with_capacity(1));
+        }
+        let known = counts.get_mut(credential).expect("it was put there");
+        if let Some((_, count)) = known.iter().find(|(known, _)| *known == word) {
+            return count.clone();
+        }
+        let count = Arc::new(AtomicU64::new(0));
+        known.push((word, count.clone()));
+        count
+    }
+
+    /// Counts one more.
+    pub fn inc(&self, credential: &str, word: &'static str) {
+        self.of(credential, word).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many so far, by word.
+    pub fn counts(&self, credential: &str) -> Vec<(&'static str, u64)> {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = counts.get(credential).into_iter().flatten();
+        known.map(|(word, count)| (*word, count.load(Ordering::Relaxed))).collect()
+    }
+
+    /// How many so far, whatever the word.
+    pub fn total(&self, credential: &str) -> u64 {
+        self.counts(credential).iter().map(|(_, count)| count).sum()
+    }
+
+    /// Forgets a credential.
+    pub fn forget(&self, credential: &str) {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).remove(credential);
+    }
 }
 
 impl Metrics {

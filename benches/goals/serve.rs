@@ -8,7 +8,7 @@ use credd::{
     ledger::Ledger,
     metrics::Metrics,
     publish::{self, Asks, Publisher},
-    server::{scrape::Exporter, socket},
+    server::socket,
 };
 use http_body_util::Full;
 use hyper::service::service_fn;
@@ -38,8 +38,6 @@ pub fn credd(path: &str, ledger: &str, credentials: usize) {
     let clock = Arc::new(SystemClock);
     let (publisher, subscriber) = publish::channel(clock.clone());
     let metrics = Metrics::new();
-    let exporter = Exporter::new(metrics.clone(), 50_000);
-    publisher.observe(move |change| exporter.apply(change));
     (0..credentials).for_each(|number| publisher.set(published(number, 1)));
     let (door, _asked) = tokio::sync::mpsc::channel(64);
     let parts = socket::Parts {

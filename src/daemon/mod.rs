@@ -138,8 +138,8 @@ impl Daemon {
         ledger.measure(&metrics);
         drop(opening);
         let (publisher, subscriber) = publish::channel(clock.clone());
-        let exporter = scrape::Exporter::new(metrics.clone(), MOST_SERIES);
-        publisher.observe(move |change| exporter.apply(change));
+        let kept = metrics.clone();
+        publisher.on_removal(move |name| scrape::forget(&kept, name));
         let embedded = Arc::new(Embedded::new(Arc::new(LedgerDocuments(ledger.clone()))));
         let resources = Resources::open(&config, Some(embedded), &references, clock.clone()).await?;
         let places = resources::places(&config);
@@ -186,7 +186,7 @@ impl Daemon {
             subscriber: subscriber.clone(),
             readiness: readiness.clone(),
             pulse: pulse.clone(),
-            scrape: scrape::Scrape::new(metrics.clone()),
+            scrape: scrape::Scrape::new(metrics.clone(), subscriber.clone(), MOST_SERIES),
             clock: clock.clone(),
             fail_on: config.server.fail_on,
             details_token: config.server.details_token.clone(),

@@ -155,7 +155,7 @@ impl Stage {
         let metrics = self.daemon.metrics.clone();
         self.daemon.stop().await;
         let sum = |count: &dyn Fn(&str) -> u64| CAST.iter().map(|role| count(role.name)).sum();
-        let sent = sum(&|name| metrics.credd_refresh_attempts_total.with_label_values(&[name]).get());
+        let sent = sum(&|name| metrics.credd_refresh_attempts_total.total(name));
         let failed = sum(&|name| {
             let failures = crate::credential::Failure::ALL.iter();
             failures.map(|f| metrics.credd_refresh_failures_total.with_label_values(&[name, f.as_str()]).get()).sum()

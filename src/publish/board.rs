@@ -4,11 +4,10 @@ use std::{
     collections::HashMap,
     fmt,
     hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError, atomic::AtomicU64},
 };
 
 use arc_swap::{ArcSwap, Guard};
-use prometheus::IntCounter;
 use tokio::sync::watch;
 
 use super::{Edition, Published, Usage, View};
@@ -20,7 +19,7 @@ use crate::{
 /// Adding a credential copies one stripe, not the whole board.
 const STRIPES: usize = 256;
 
-type Observer = Box<dyn Fn(Change<'_>) + Send + Sync>;
+type Observer = Box<dyn Fn(&CredentialId) + Send + Sync>;
 type Names = HashMap<CredentialId, Arc<Slot>>;
 
 struct Board {
@@ -34,20 +33,6 @@ struct Board {
 struct Stripe {
     names: ArcSwap<Names>,
     writer: Mutex<()>,
-}
-
-/// What an observer is told, at once and in the publishing task.
-#[derive(Debug)]
-pub enum Change<'a> {
-    /// A credential was published.
-    Set {
-        /// What was known of it before; `None` for a new one.
-        before: Option<&'a View>,
-        /// What is known now.
-        after: &'a View,
-    },
-    /// A credential is no longer published.
-    Removed(&'a View),
 }
 
 /// Two ends of a new board: shards publish, faces subscribe. Both ends may be cloned.
@@ -66,7 +51,7 @@ pub struct Slot {
     /// Who read it.
     pub usage: Usage,
     /// The counter of its deliveries on the socket, found once: a look-up by label at each read would cost more than the read.
-    pub deliveries: OnceLock<IntCounter>,
+    pub deliveries: OnceLock<Arc<AtomicU64>>,
 }
 
 impl Slot {
@@ -93,8 +78,8 @@ impl Slot {
 pub struct Publisher(Arc<Board>);
 
 impl Publisher {
-    /// Calls the observer at each change from now on; the first observer stays.
-    pub fn observe(&self, observer: impl Fn(Change<'_>) + Send + Sync + 'static) {
+    /// Calls the observer at each removal from now on, in the publishing task; the first observer stays.
+    pub fn on_removal(&self, observer: impl Fn(&CredentialId) + Send + Sync + 'static) {
         let _ = self.0.observer.set(Box::new(observer));
     }
 
@@ -108,7 +93,7 @@ impl Publisher {
             let edition = Arc::new(Edition::new(published, None, now));
             let name = edition.view.name.clone();
             let slot = Slot {
-                current: ArcSwap::new(edition.clone()),
+                current: ArcSwap::new(edition),
                 removed: watch::Sender::new(false),
                 usage: Usage::default(),
                 deliveries: OnceLock::new(),
@@ -116,7 +101,7 @@ impl Publisher {
             let mut names = Names::clone(&stripe.names.load());
             names.insert(name, Arc::new(slot));
             stripe.names.store(Arc::new(names));
-            return self.0.tell(Change::Set { before: None, after: &edition.view });
+            return;
         };
         let before = slot.current.load_full();
         let after = Arc::new(Edition::new(published, Some(&before), now));
@@ -124,7 +109,6 @@ impl Publisher {
         if after.is_news(&before) {
             slot.removed.send_replace(false);
         }
-        self.0.tell(Change::Set { before: Some(&before.view), after: &after.view });
     }
 
     /// Takes a credential off the board; whoever follows it is told.
@@ -135,7 +119,9 @@ impl Publisher {
         if let Some(slot) = names.remove(name) {
             stripe.names.store(Arc::new(names));
             slot.removed.send_replace(true);
-            self.0.tell(Change::Removed(&slot.current().view));
+            if let Some(observer) = self.0.observer.get() {
+                observer(name);
+            }
         }
     }
 }
@@ -218,12 +204,6 @@ impl Board {
     fn stripe(&self, name: &str) -> &Stripe {
         let hash = self.hasher.hash_one(name);
         &self.stripes[usize::try_from(hash % STRIPES as u64).expect("less than 256")]
-    }
-
-    fn tell(&self, change: Change<'_>) {
-        if let Some(observer) = self.observer.get() {
-            observer(change);
-        }
     }
 }
 
@@ -324,27 +304,21 @@ mod tests {
     }
 
     #[test]
-    fn many_names_stand_in_order_and_the_observer_hears_each_change() {
+    fn many_names_stand_in_order_and_a_removal_is_heard_once() {
         let (publisher, subscriber) = channel(still());
         let heard = Arc::new(Mutex::new(Vec::new()));
         let notes = heard.clone();
-        publisher.observe(move |change| {
-            let note = match change {
-                Change::Set { before, after } => (after.generation.0, before.map(|view| view.generation.0)),
-                Change::Removed(view) => (-view.generation.0, None),
-            };
-            notes.lock().unwrap().push(note);
-        });
+        publisher.on_removal(move |name| notes.lock().unwrap().push(name.clone()));
         for number in (0..1000).rev() {
             publisher.set(published(&format!("n{number:03}"), 1, None));
         }
         let names: Vec<String> = subscriber.list().iter().map(|view| view.name.to_string()).collect();
         assert!(names.len() == 1000 && names.is_sorted());
-        heard.lock().unwrap().clear();
         publisher.set(published("n500", 2, None));
-        publisher.remove(&CredentialId::new("n500").unwrap());
-        publisher.remove(&CredentialId::new("n500").unwrap());
-        assert_eq!(*heard.lock().unwrap(), [(2, Some(1)), (-2, None)]);
+        let name = CredentialId::new("n500").unwrap();
+        publisher.remove(&name);
+        publisher.remove(&name);
+        assert_eq!(*heard.lock().unwrap(), [name]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod readers;
 mod ready;
 
 pub use ask::{Answer, Ask, Asks, Stopping};
-pub use board::{Change, Publisher, Seen, Slot, Subscriber, Watch, channel};
+pub use board::{Publisher, Seen, Slot, Subscriber, Watch, channel};
 pub use readers::{Peer, Usage, Used, granted};
 pub use ready::{Edition, Ready};
 

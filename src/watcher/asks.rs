@@ -89,7 +89,7 @@ impl Shard {
 
     fn joins(&self, id: &CredentialId) {
         if self.watched.get(id).is_some_and(|watched| watched.life.is_in_flight()) {
-            self.house.metrics.credd_refresh_coalesced_total.with_label_values(&[id.as_str()]).inc();
+            self.house.metrics.credd_refresh_coalesced_total.inc(id.as_str(), "");
         }
     }
 

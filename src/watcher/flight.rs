@@ -104,7 +104,7 @@ impl Shard {
             return;
         }
         failpoint::reach("CP-05");
-        self.house.metrics.credd_refresh_attempts_total.with_label_values(&[id.as_str()]).inc();
+        self.house.metrics.credd_refresh_attempts_total.inc(id.as_str(), "");
         let (house, back, id) = (self.house.clone(), self.back.clone(), id.clone());
         let flight = async move {
             let sent_at = house.clock.now();

@@ -50,7 +50,7 @@ impl Shard {
             .credd_upstream_request_duration_seconds
             .with_label_values(&[&provider.name, "probe"])
             .observe(duration.as_secs_f64());
-        metrics.credd_probes_total.with_label_values(&[id.as_str()]).inc();
+        metrics.credd_probes_total.inc(id.as_str(), "");
         let (outcome, verdict) = interpret::probe(&provider, watched.assignment.kind, &look);
         if look.generation == watched.life.generation {
             // What was said of an older value is nothing to those who wait.

@@ -14,7 +14,7 @@ use credd::{
     metrics::Metrics,
     publish::{self, Ask, Asks, Criticality, Published, Publisher, Reader, Subscriber, Token, View},
     server::{
-        scrape::Exporter,
+        scrape,
         socket::{self, Limits, Occurrence},
     },
 };
@@ -132,8 +132,8 @@ impl Board {
         let clock = HandClock::new();
         let (publisher, subscriber) = publish::channel(clock.clone());
         let metrics = Metrics::new();
-        let exporter = Exporter::new(metrics.clone(), 50_000);
-        publisher.observe(move |change| exporter.apply(change));
+        let kept = metrics.clone();
+        publisher.on_removal(move |name| scrape::forget(&kept, name));
         let (door, asked) = mpsc::channel(64);
         let folder = tempfile::tempdir().unwrap();
         Self {

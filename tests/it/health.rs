@@ -15,10 +15,7 @@ use credd::{
     lifecycle::State,
     metrics::Metrics,
     publish::{Criticality, Problem, Reader},
-    server::{
-        FailOn, health,
-        scrape::{Exporter, Scrape},
-    },
+    server::{FailOn, health, scrape::Scrape},
     web::{self, Caller, Listener, Pulse, Readiness},
 };
 use futures_util::{FutureExt, future::BoxFuture};
@@ -71,7 +68,7 @@ impl Health {
             subscriber: board.subscriber.clone(),
             readiness: readiness.clone(),
             pulse: pulse.clone(),
-            scrape: Scrape::new(board.metrics.clone()),
+            scrape: Scrape::new(board.metrics.clone(), board.subscriber.clone(), 50_000),
             clock: board.clock.clone(),
             fail_on: FailOn::Expired,
             details_token: Some(serde_json::from_value(json!({ "env": "X" })).unwrap()),
@@ -301,7 +298,7 @@ async fn metrics_show_every_series_of_a_published_credential_and_none_of_a_remov
     let count = |prefix: &str| text.lines().filter(|line| line.starts_with(prefix)).count();
     assert_eq!(count("credd_credential_info{credential=\"bot\""), 1);
     assert_eq!(count("credd_credential_expiration_timestamp_seconds{credential=\"bot\",part=\"access\"}"), 0);
-    assert!(text.contains("credd_credential_flag{credential=\"bot\",flag=\"unsaved\"} 0"));
+    assert!(!text.contains("credd_credential_flag{credential=\"bot\""), "it holds no more");
     assert!(text.contains("credd_credential_state{credential=\"bot\",state=\"degraded\"} 0"));
 
     let metrics = &health.board.metrics;
@@ -318,13 +315,10 @@ async fn metrics_show_every_series_of_a_published_credential_and_none_of_a_remov
 #[tokio::test]
 async fn beyond_the_cap_a_credential_keeps_its_expiry_and_its_state() {
     let board = Board::without_socket();
-    let (publisher, _subscriber) = credd::publish::channel(board.clock.clone());
     let metrics = Metrics::new();
-    let exporter = Exporter::new(metrics.clone(), 80);
-    publisher.observe(move |change| exporter.apply(change));
-    let put = |name: &str| publisher.set(published(&board, name, 1, Some(600), State::Fresh));
+    let put = |name: &str| board.publisher.set(published(&board, name, 1, Some(600), State::Fresh));
     ["a", "b", "c"].into_iter().for_each(put);
-    let scrape = Scrape::new(metrics.clone());
+    let scrape = Scrape::new(metrics.clone(), board.subscriber.clone(), 80);
     let text = async || String::from_utf8(scrape.text().await.to_vec()).unwrap();
     let now = text().await;
     assert!(
@@ -333,11 +327,15 @@ async fn beyond_the_cap_a_credential_keeps_its_expiry_and_its_state() {
     );
     assert!(now.contains("credd_credential_expiration_timestamp_seconds{credential=\"c\",part=\"access\"}"));
     assert!(now.contains("credd_credential_state{credential=\"c\",state=\"fresh\"} 1"));
-    assert!(metrics.credd_metrics_series_dropped_total.get() > 0);
-    // A place that comes free goes to the next new one.
-    publisher.remove(&CredentialId::new("a").unwrap());
+    let dropped = metrics.credd_metrics_series_dropped_total.get();
+    assert!(dropped > 0);
+    text().await;
+    assert_eq!(metrics.credd_metrics_series_dropped_total.get(), dropped, "the same series are dropped once");
+    // A place that comes free goes to the next by name.
+    board.publisher.remove(&CredentialId::new("a").unwrap());
     put("d");
-    assert!(text().await.contains("credd_credential_info{credential=\"d\""));
+    let now = text().await;
+    assert!(now.contains("credd_credential_info{credential=\"c\"") && !now.contains("info{credential=\"d\""));
 }
 
 /// A listener that is out of descriptors for a while.

@@ -76,7 +76,7 @@ impl Wanted {
         }
         let id = &current.view.name;
         if let Some(flight) = flights.get(id) {
-            parts.metrics.credd_refresh_coalesced_total.with_label_values(&[id.as_str()]).inc();
+            parts.metrics.credd_refresh_coalesced_total.inc(id.as_str(), "");
             return Some(flight.clone());
         }
         let (lands, landed) = watch::channel(None);

@@ -3,7 +3,7 @@
 use super::{answer, problem};
 use crate::board::{Board, CANARY, Client, published, soon};
 use credd::{credential::Failure, lifecycle::State, publish::Ask, server::socket::Limits};
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 use tokio::task::JoinSet;
 
 #[tokio::test]
@@ -124,9 +124,9 @@ async fn goal5_one_ask_for_ten_thousand_readers_of_one_expired_token() {
         });
     }
     let Ask::Wanted { answer: to, .. } = board.ask().await else { panic!("another ask") };
-    let coalesced = board.metrics.credd_refresh_coalesced_total.with_label_values(&["bot"]);
+    let coalesced = board.metrics.credd_refresh_coalesced_total.of("bot", "");
     soon(async {
-        while coalesced.get() < readers as u64 - 1 {
+        while coalesced.load(Ordering::Relaxed) < readers as u64 - 1 {
             tokio::task::yield_now().await;
         }
     })
@@ -137,7 +137,7 @@ async fn goal5_one_ask_for_ten_thousand_readers_of_one_expired_token() {
         assert_eq!(result, (200, 2.into()));
     }
     assert!(board.asked.try_recv().is_err(), "only the first reader asked");
-    assert_eq!(coalesced.get(), readers as u64 - 1);
+    assert_eq!(coalesced.load(Ordering::Relaxed), readers as u64 - 1);
 }
 
 #[tokio::test]
@@ -150,9 +150,9 @@ async fn an_answer_that_overtakes_its_publication_makes_nobody_ask_again() {
     let Ask::Wanted { answer: to, .. } = board.ask().await else { panic!("another ask") };
     to.send(answer(2, true)).unwrap();
     second.send("GET /v1/tokens/bot HTTP/1.1\r\nhost: x\r\n\r\n").await;
-    let coalesced = board.metrics.credd_refresh_coalesced_total.with_label_values(&["bot"]);
+    let coalesced = board.metrics.credd_refresh_coalesced_total.of("bot", "");
     soon(async {
-        while coalesced.get() < 1 {
+        while coalesced.load(Ordering::Relaxed) < 1 {
             tokio::task::yield_now().await;
         }
     })
@@ -172,9 +172,9 @@ async fn fm58_a_caller_that_hangs_up_cancels_nothing() {
     let Ask::Wanted { answer: to, .. } = board.ask().await else { panic!("another ask") };
     let mut second = board.connect().await;
     second.send("GET /v1/tokens/bot HTTP/1.1\r\nhost: x\r\n\r\n").await;
-    let coalesced = board.metrics.credd_refresh_coalesced_total.with_label_values(&["bot"]);
+    let coalesced = board.metrics.credd_refresh_coalesced_total.of("bot", "");
     soon(async {
-        while coalesced.get() < 1 {
+        while coalesced.load(Ordering::Relaxed) < 1 {
             tokio::task::yield_now().await;
         }
     })
