@@ -11,6 +11,7 @@ mod provider;
 mod redact;
 mod retry;
 mod rule;
+mod specimen;
 mod tokens;
 mod toml_reader;
 
@@ -23,6 +24,7 @@ pub use provider::{
     Token, Topic,
 };
 pub use rule::{Example, Rule, Rules, Test, When};
+pub use specimen::Specimen;
 pub use tokens::TokensError;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};

@@ -24,6 +24,7 @@ pub mod run;
 pub mod sandbox;
 pub mod schema;
 pub mod status;
+pub mod unclassified;
 
 use std::{io, path::PathBuf, process::ExitCode};
 
@@ -81,6 +82,8 @@ enum Verb {
     Explain(explain::Args),
     /// Show or check what the catalogue knows of providers.
     Providers(providers::Args),
+    /// Show or export the replies that no rule matched.
+    Unclassified(unclassified::Args),
     /// Show, verify or export the audit log.
     Audit(audit::Args),
     /// Run an OAuth provider and API that misbehaves on demand, to rehearse with.
@@ -122,6 +125,7 @@ pub fn main() -> ExitCode {
         Verb::Credential(args) => block_on(credential::run(context, args)),
         Verb::Explain(args) => explain::run(&args, now(), &mut io::stdin().lock(), &mut io::stdout()),
         Verb::Providers(args) => providers::run(&args, &mut io::stdout()),
+        Verb::Unclassified(args) => block_on(unclassified::run(context, args)),
         Verb::Audit(args) => block_on(audit::run(context, args)),
         Verb::Sandbox(args) => block_on(sandbox::run(args)),
         Verb::Completions { shell } => {

@@ -61,6 +61,13 @@ impl House for Operator {
         })
     }
 
+    fn unclassified(&self) -> BoxFuture<'_, Result<Vec<Value>, String>> {
+        Box::pin(async move {
+            let kept = self.ledger.unclassified().list().await.map_err(|error| error.to_string())?;
+            kept.iter().map(|kept| serde_json::to_value(kept).map_err(|error| error.to_string())).collect()
+        })
+    }
+
     fn reload(&self) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async move {
             match self.reload.reload().await {

@@ -13,6 +13,7 @@ mod rotation;
 mod schema;
 mod spill;
 mod transition;
+mod unclassified;
 mod writer;
 
 pub use audit::{Audit, Broken, Filter, HOUSE, Logged, Verified};
@@ -23,6 +24,7 @@ pub use open::Ledger;
 pub use outbox::{Outbox, WRITEBACK_FAILING, WriteBack};
 pub use place::Place;
 pub use rotation::Rotation;
+pub use unclassified::{Kept, Unclassified, name as specimen_name};
 
 use std::path::PathBuf;
 

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    Audit, Embedded, Incidents, LedgerError, Notices, Outbox, Place, Rotation,
+    Audit, Embedded, Incidents, LedgerError, Notices, Outbox, Place, Rotation, Unclassified,
     connection::{Access, Connection, Row, Value, values},
     place::{self, Ballast, Lock, Opener},
     schema,
@@ -179,6 +179,11 @@ impl Ledger {
     /// The ledger as a home store.
     pub fn embedded(&self) -> Embedded<'_> {
         Embedded(self)
+    }
+
+    /// Replies that no rule matched.
+    pub fn unclassified(&self) -> Unclassified<'_> {
+        Unclassified(self)
     }
 
     /// What seals this ledger, and makes fingerprints under its key.

@@ -6,6 +6,7 @@
 //! | `GET /v1/credentials/{name}` | `{…View, readers: [Used]}` |
 //! | `POST /v1/credentials/{name}/{refresh\|probe\|hold\|release}` | `{done, generation, message, failure}`; 409 with the same when it did not help |
 //! | `GET /v1/audit?credential=&limit=` | `{entries: […]}` |
+//! | `GET /v1/unclassified` | `{entries: […]}`: replies that no rule matched |
 //! | `POST /v1/reload` | `{message}`, or 422 with what is wrong |
 //! | `GET /v1/embedded`, `PUT`, `DELETE /v1/embedded/{name}` | the embedded store: names, a new document, its end |
 
@@ -39,6 +40,8 @@ pub trait House: Send + Sync {
     fn about(&self) -> BoxFuture<'_, Value>;
     /// The last lines of the audit log, newest last.
     fn audit(&self, wanted: AuditQuery) -> BoxFuture<'_, Result<Vec<Value>, String>>;
+    /// Replies that no rule matched, without their secrets.
+    fn unclassified(&self) -> BoxFuture<'_, Result<Vec<Value>, String>>;
     /// Applies the settings file anew; says what changed.
     fn reload(&self) -> BoxFuture<'_, Result<String, String>>;
     /// What the embedded store holds: names and dates, no values.
@@ -97,6 +100,7 @@ fn router(parts: Parts) -> Router {
         .route("/v1/credentials/{name}", get(one))
         .route("/v1/credentials/{name}/{verb}", post(act))
         .route("/v1/audit", get(audit))
+        .route("/v1/unclassified", get(unclassified))
         .route("/v1/reload", post(reload))
         .route("/v1/embedded", get(embedded))
         .route("/v1/embedded/{name}", put(put_embedded).delete(remove_embedded))
@@ -190,6 +194,10 @@ async fn act(
 
 async fn audit(State(parts): Parted, Query(wanted): Query<AuditQuery>) -> Response {
     parts.told(parts.house.audit(wanted).await.map(|entries| json!({ "entries": entries })))
+}
+
+async fn unclassified(State(parts): Parted) -> Response {
+    parts.told(parts.house.unclassified().await.map(|entries| json!({ "entries": entries })))
 }
 
 async fn reload(State(parts): Parted) -> Response {

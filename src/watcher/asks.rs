@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     catalogue::Surface,
-    credential::{CredentialId, Verdict},
+    credential::{CredentialId, Failure, Verdict},
     lifecycle::{Event, Standing, Trigger},
     publish::{Answer, Ask},
 };
@@ -32,6 +32,9 @@ impl Shard {
                     self.answer(&id, answer, true, None, "the reply says nothing against the credential");
                     return;
                 };
+                if verdict.failure == Failure::Unclassified {
+                    self.unclassified(watched, Surface::Api, &reply);
+                }
                 if generation != watched.life.generation {
                     self.answer(&id, answer, false, Some(verdict), "that generation is history; use the current one");
                     return;

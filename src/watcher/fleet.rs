@@ -137,6 +137,7 @@ impl Fleet {
             metrics: parts.metrics,
             endpoints: Mutex::new(Endpoints::default()),
             stores: Stores::default(),
+            unclassified: Default::default(),
             dice: parts.dice,
             boot_id: parts.boot_id,
             flights: TaskTracker::new(),

@@ -176,7 +176,7 @@ impl Shard {
                     landing.landed_at.wall,
                     verdict.failure != Failure::UpstreamUnavailable,
                 );
-                self.count_failure(id, &verdict, "refresh");
+                self.count_failure(id, &verdict, "refresh", landing.result.as_ref().ok());
                 if let Some(watched) = self.watched.get_mut(id) {
                     watched.last_verdict = Some(verdict.clone());
                 }

@@ -14,6 +14,7 @@ mod interpret;
 mod kept;
 mod metronome;
 mod probe;
+mod specimens;
 mod stores;
 mod watched;
 mod write_back;
@@ -63,6 +64,7 @@ struct House {
     pub metrics: Metrics,
     pub endpoints: Mutex<Endpoints>,
     pub stores: stores::Stores,
+    pub unclassified: specimens::Noted,
     /// Throws of 0 to 1; a source of its own, so that a simulation repeats itself.
     pub dice: Arc<dyn Fn() -> f64 + Send + Sync>,
     pub boot_id: String,

@@ -4,10 +4,11 @@ use std::{panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::FutureExt;
 
-use super::{Message, Shard, effects::Note, flight::panicked, interpret};
+use super::{Assignment, Message, Shard, effects::Note, flight::panicked, interpret, watched::Watched};
 use crate::{
+    catalogue::{Refusal, Surface, presented},
     clock::Now,
-    credential::{CredentialId, Failure, Generation, Verdict},
+    credential::{CredentialId, Failure, Generation, Reply, Verdict},
     fetch::Exchange,
     lifecycle::{Event, Trigger},
     upstream::Unmakable,
@@ -57,7 +58,7 @@ impl Shard {
             watched.last_verdict.clone_from(&verdict);
         }
         if let Some(verdict) = &verdict {
-            self.count_failure(id, verdict, "probe");
+            self.count_failure(id, verdict, "probe", look.result.as_ref().ok());
         }
         let note = Note { verdict, duration: Some(duration), ..Note::of("probed", look.trigger) };
         self.happen(id, Event::Probed { generation: look.generation, outcome }, note).await;
@@ -65,7 +66,13 @@ impl Shard {
     }
 
     /// Counts a refusal of a refresh or a probe.
-    pub(super) fn count_failure(&self, id: &CredentialId, verdict: &Verdict, operation: &str) {
+    pub(super) fn count_failure(
+        &self,
+        id: &CredentialId,
+        verdict: &Verdict,
+        operation: &str,
+        exchange: Option<&Exchange>,
+    ) {
         let metrics = &self.house.metrics;
         let Some(watched) = self.watched.get(id) else { return };
         let provider = &watched.assignment.provider.name;
@@ -76,8 +83,18 @@ impl Shard {
             &metrics.credd_refresh_failures_total
         };
         by_credential.with_label_values(&[id.as_str(), verdict.failure.as_str()]).inc();
-        if verdict.failure == Failure::Unclassified {
-            metrics.credd_upstream_unclassified_total.with_label_values(&[provider.as_str(), "other"]).inc();
+        if let (Failure::Unclassified, Some(Exchange::Replied(reply))) = (verdict.failure, exchange) {
+            let surface = if operation == "probe" { Surface::Probe } else { Surface::TokenEndpoint };
+            self.unclassified(watched, surface, reply);
         }
+    }
+
+    /// A rule is missing: counted, and kept for whoever writes it.
+    pub(super) fn unclassified(&self, watched: &Watched, surface: Surface, reply: &Reply) {
+        let Assignment { provider, kind, .. } = &watched.assignment;
+        let class = format!("{}xx", reply.status / 100);
+        self.house.metrics.credd_upstream_unclassified_total.with_label_values(&[&provider.name, &class]).inc();
+        let (presented, now) = (presented(*kind, surface), self.house.clock.now().wall);
+        self.house.keep_unclassified(&provider.name, &Refusal { surface, presented, reply, now });
     }
 }

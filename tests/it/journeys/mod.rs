@@ -9,3 +9,4 @@ mod reading;
 mod revocation;
 mod settings;
 mod starting;
+mod unclassified;

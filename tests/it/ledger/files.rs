@@ -205,7 +205,7 @@ async fn fm52_replicas_that_start_together_make_the_tables_once() {
     for ledger in opened {
         ledger.unwrap().rotation().preflight().await.unwrap();
     }
-    assert_eq!(bench.number("SELECT COUNT(*) FROM schema_version").await, 1);
+    assert_eq!(bench.number("SELECT COUNT(*) - MAX(version) FROM schema_version").await, 0, "each step once");
 }
 
 #[cfg(feature = "postgres")]

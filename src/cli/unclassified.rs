@@ -1,0 +1,95 @@
+//! `credd unclassified`: the replies that no rule matched, so that a missing rule becomes a provider's file.
+
+use std::process::ExitCode;
+
+use http::Method;
+use serde_json::Value;
+
+use super::{
+    Context,
+    client::{Client, no_answer},
+};
+use crate::catalogue::Specimen;
+
+/// `credd unclassified`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// `list`, `export`.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum Verb {
+    /// One line for each, the latest first.
+    List {
+        /// All that is kept of each, as JSON.
+        #[arg(long)]
+        json: bool,
+        /// Only of this provider.
+        #[arg(long)]
+        provider: Option<String>,
+    },
+    /// As `[[example]]`s of a provider's file: say what each means, write the rule, lint it.
+    Export {
+        /// Which, by id; all where none is named.
+        ids: Vec<String>,
+        /// Only of this provider.
+        #[arg(long)]
+        provider: Option<String>,
+    },
+}
+
+/// Asks the running daemon, which keeps them.
+pub async fn run(context: Context, args: Args) -> ExitCode {
+    let answer = match Client::operator(&context).ask(Method::GET, "/v1/unclassified", None).await {
+        Ok(answer) if answer.is_success() => answer.json(),
+        Ok(answer) => {
+            eprintln!("error: {}", answer.detail());
+            return ExitCode::FAILURE;
+        }
+        Err(error) => return no_answer(&error),
+    };
+    let of = |wanted: &Option<String>| {
+        let all = answer["entries"].as_array().into_iter().flatten();
+        all.filter(|entry| wanted.as_ref().is_none_or(|wanted| entry["provider"] == wanted.as_str()))
+            .collect::<Vec<_>>()
+    };
+    match &args.verb {
+        Verb::List { json: true, provider } => println!("{}", Value::from_iter(of(provider).into_iter().cloned())),
+        Verb::List { provider, .. } => list(&of(provider)),
+        Verb::Export { ids, provider } => return export(&of(provider), ids),
+    }
+    ExitCode::SUCCESS
+}
+
+fn list(entries: &[&Value]) {
+    if entries.is_empty() {
+        println!("Every reply so far was matched by a rule.");
+        return;
+    }
+    println!("{:<14} {:<20} {:<15} {:>6} {:>6}  SAYS", "ID", "PROVIDER", "SURFACE", "STATUS", "SEEN");
+    for entry in entries {
+        let text = |name: &str| entry[name].as_str().unwrap_or_default();
+        let says: String = text("body").chars().map(|c| if c.is_control() { ' ' } else { c }).take(70).collect();
+        let (status, seen) = (&entry["status"], &entry["seen"]);
+        println!("{:<14} {:<20} {:<15} {status:>6} {seen:>6}  {says}", text("id"), text("provider"), text("surface"));
+    }
+    println!("\n`credd unclassified export ID` prints one as the example of a provider's file.");
+}
+
+fn export(entries: &[&Value], ids: &[String]) -> ExitCode {
+    let known = |id: &String| entries.iter().any(|entry| entry["id"] == id.as_str());
+    if let Some(unknown) = ids.iter().find(|id| !known(id)) {
+        eprintln!("error: no unclassified reply is called {unknown:?}; `credd unclassified list` names them");
+        return ExitCode::FAILURE;
+    }
+    for entry in entries.iter().filter(|entry| ids.is_empty() || ids.iter().any(|id| entry["id"] == id.as_str())) {
+        let Ok(specimen) = serde_json::from_value::<Specimen>((*entry).clone()) else { continue };
+        let (seen, last) = (&entry["seen"], entry["last_at"].as_str().unwrap_or_default());
+        println!("# {}: seen {seen} times, last {last}", specimen.provider);
+        println!("{}", specimen.example());
+    }
+    ExitCode::SUCCESS
+}
