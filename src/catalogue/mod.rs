@@ -33,6 +33,9 @@ use jiff::Timestamp;
 
 use crate::credential::{ExpirySource, Kind, Reply, Secret};
 
+/// The JSON Schema of a provider's file, for editors.
+pub const PROVIDER_SCHEMA: &str = include_str!("../../providers/schema.json");
+
 /// `EMBEDDED`: every file of `providers/`, put here by the build script.
 mod embedded {
     include!(concat!(env!("OUT_DIR"), "/embedded.rs"));

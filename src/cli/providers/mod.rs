@@ -28,7 +28,7 @@ pub struct Args {
     pub verb: Verb,
 }
 
-/// `list`, `show`, `lint`, `new`.
+/// `list`, `show`, `lint`, `schema`, `new`.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Verb {
     /// One line for each provider.
@@ -46,6 +46,8 @@ pub enum Verb {
         /// A file, or a folder of them.
         path: PathBuf,
     },
+    /// Prints the JSON Schema of a provider's file: editors complete and check with it.
+    Schema,
     /// Writes a commented starting file for a provider that is not there yet.
     New {
         /// The provider's name, and the file's: `acme` makes `acme.toml`.
@@ -81,8 +83,16 @@ pub fn run(args: &Args, output: &mut impl Write) -> ExitCode {
         }
         return if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(65) };
     }
-    if let Verb::New { name, folder } = &args.verb {
-        return begin(name, folder, output);
+    match &args.verb {
+        Verb::New { name, folder } => return begin(name, folder, output),
+        Verb::Schema => {
+            return if output.write_all(catalogue::PROVIDER_SCHEMA.as_bytes()).is_ok() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(74)
+            };
+        }
+        _ => {}
     }
     let (catalogue, problems) = match catalogue(args.providers.as_deref()) {
         Ok(found) => found,
@@ -100,7 +110,7 @@ pub fn run(args: &Args, output: &mut impl Write) -> ExitCode {
                 return ExitCode::from(64);
             }
         },
-        Verb::List | Verb::Lint { .. } | Verb::New { .. } => show::list(&catalogue, output),
+        Verb::List | Verb::Lint { .. } | Verb::New { .. } | Verb::Schema => show::list(&catalogue, output),
     };
     match done.and_then(|()| output.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
