@@ -5,9 +5,15 @@ use super::{
     generic::{self, Observed, is_static},
     redact, retry,
 };
-use crate::credential::{Failure, Verdict};
+use crate::credential::{Failure, Kind, Verdict};
 
 impl Provider {
+    /// Whether a reply to the probe is a refusal that proves that the credential lives.
+    pub fn probe_proves(&self, kind: Kind, refusal: &Refusal<'_>) -> bool {
+        let proves = self.probe(kind).and_then(|probe| probe.proves.as_ref());
+        proves.is_some_and(|when| when.holds(&Observed::new(refusal)))
+    }
+
     /// What a refusal means and why we think so. Never panics, reads at most 64 KiB of the body, and quotes no secret.
     pub fn classify(&self, refusal: &Refusal<'_>) -> Verdict {
         let observed = Observed::new(refusal);

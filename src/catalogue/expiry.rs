@@ -7,7 +7,7 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde_json::Value;
 
 use super::{Provider, retry};
-use crate::credential::{ExpirySource, Reply, Secret};
+use crate::credential::{ExpirySource, Kind, Reply, Secret};
 
 const DAY: i64 = 86_400;
 /// Nobody hands out tokens for longer on purpose.
@@ -145,8 +145,8 @@ pub fn jwt(token: &Secret) -> Option<Timestamp> {
 
 impl Provider {
     /// What a good reply to a probe tells of the expiry, where the file says it is told.
-    pub fn probe_expiry(&self, reply: &Reply, now: Timestamp) -> Option<(Timestamp, ExpirySource)> {
-        let probe = self.probe.as_ref().filter(|_| reply.is_success())?;
+    pub fn probe_expiry(&self, kind: Kind, reply: &Reply, now: Timestamp) -> Option<(Timestamp, ExpirySource)> {
+        let probe = self.probe(kind).filter(|_| reply.is_success())?;
         let header = probe.expires_header.as_ref().and_then(|name| reply.header(name));
         if let Some(date) = header.and_then(|value| moment(&Value::from(value))) {
             return Some((date, ExpirySource::Header));

@@ -13,7 +13,7 @@ use super::{
     rule::{Example, Rule, Test, When},
     toml_reader::{Source, Table, each, scalar},
 };
-use crate::credential::{Failure, Reply, Rotation};
+use crate::credential::{Failure, Kind, Reply, Rotation};
 
 /// Kinds of credential as refusals name them.
 pub const PRESENTED: [&str; 18] = [
@@ -72,7 +72,7 @@ pub fn blank(name: &str) -> Provider {
         consent: Consent::default(),
         rate_limit: RateLimit::default(),
         unattended: BTreeMap::new(),
-        probe: None,
+        probes: Vec::new(),
         revocation_endpoint: None,
         introspection_endpoint: None,
         rotation: Rotation::Unknown,
@@ -140,8 +140,8 @@ fn read_root(root: &Table<'_, '_>, provider: &mut Provider) {
     if let Some(rotation) = root.table("rotation") {
         read_rotation(&rotation, provider);
     }
-    if let Some(probe) = root.table("probe") {
-        provider.probe = read_probe(&probe);
+    if root.members().any(|(name, _)| name == "probe") {
+        provider.probes = root.tables("probe").iter().map(read_probe).collect();
     }
     if let Some(mut codes) = root.texts("definitive") {
         codes.append(&mut provider.rules.definitive);
@@ -243,24 +243,35 @@ fn read_rotation(table: &Table<'_, '_>, provider: &mut Provider) {
     table.finish();
 }
 
-fn read_probe(table: &Table<'_, '_>) -> Option<Probe> {
+fn read_probe(table: &Table<'_, '_>) -> Probe {
     let method = table.word("method", &[("GET", "GET"), ("POST", "POST")]).unwrap_or("GET").to_owned();
     let url = address(table, "url");
     if url.is_none() {
         table.wrong("a probe needs its \"url\"");
     }
+    let basic = table.table("basic").map(|basic| {
+        let both = (basic.text("username").unwrap_or_default(), basic.text("password").unwrap_or_default());
+        if !format!("{}{}", both.0, both.1).contains("{access_token}") {
+            basic.wrong("one of \"username\" and \"password\" must hold {access_token}");
+        }
+        basic.finish();
+        both
+    });
     let probe = Probe {
+        kinds: table.words("kinds", &Kind::ALL.map(|kind| (kind.as_str(), kind))),
         method,
         url: url.unwrap_or_default(),
         headers: table.map("headers").unwrap_or_default(),
+        basic,
         body: table.text("body"),
         expires: pointer(table, "expires"),
         expires_header: header_name(table, "expires_header"),
         scopes: pointer(table, "scopes"),
         scopes_header: header_name(table, "scopes_header"),
+        proves: table.table("proves").map(|when| read_when(&when)),
     };
     table.finish();
-    Some(probe)
+    probe
 }
 
 fn failure(table: &Table<'_, '_>) -> Option<Failure> {

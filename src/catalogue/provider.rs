@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::credential::Rotation;
+use crate::credential::{Kind, Rotation};
 
 /// What credd needs to know to run an upstream's credentials. What is not known is absent, never invented.
 #[derive(Clone, Debug)]
@@ -21,8 +21,8 @@ pub struct Provider {
     pub rate_limit: RateLimit,
     /// What goes without a person, with the provider's own words for it; what is not known is absent.
     pub unattended: BTreeMap<Topic, Fact>,
-    /// A cheap authenticated request that spends nothing, by which a credential is proven.
-    pub probe: Option<Probe>,
+    /// Cheap authenticated requests that spend nothing, by which a credential is proven: the first that fits its kind.
+    pub probes: Vec<Probe>,
     /// RFC 7009, or what this provider has instead.
     pub revocation_endpoint: Option<String>,
     /// RFC 7662.
@@ -223,15 +223,26 @@ pub struct Assertion {
     pub bearer: bool,
 }
 
+impl Provider {
+    /// The probe for a kind of credential.
+    pub fn probe(&self, kind: Kind) -> Option<&Probe> {
+        self.probes.iter().find(|probe| probe.kinds.is_empty() || probe.kinds.contains(&kind))
+    }
+}
+
 /// A cheap authenticated request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Probe {
+    /// Only for these kinds of credential; for all where none is named.
+    pub kinds: Vec<Kind>,
     /// `GET` or `POST`.
     pub method: String,
     /// Where; may hold `{placeholders}`.
     pub url: String,
     /// Further headers; `{access_token}` stands for the token. Without an entry for it: `Authorization: Bearer {access_token}`.
     pub headers: BTreeMap<String, String>,
+    /// HTTP Basic (RFC 7617) instead: user and password, one of which holds `{access_token}`.
+    pub basic: Option<(String, String)>,
     /// Body, if any.
     pub body: Option<String>,
     /// JSON pointer into a good reply that tells the expiry, if any.
@@ -242,4 +253,6 @@ pub struct Probe {
     pub scopes: Option<String>,
     /// Response header that tells the scopes, if any.
     pub scopes_header: Option<String>,
+    /// A refusal that proves all the same that the credential lives (a token that may do one thing only, say).
+    pub proves: Option<super::When>,
 }

@@ -111,6 +111,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All kinds, in the order of the documentation.
+    pub const ALL: [Self; 5] = [Self::RefreshToken, Self::ClientCredentials, Self::JwtBearer, Self::ApiKey, Self::Pat];
+
     /// The word in settings, metrics and logs.
     pub fn as_str(self) -> &'static str {
         match self {

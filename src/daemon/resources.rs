@@ -278,7 +278,7 @@ impl Resources {
             None => return Err(missing("policy", &credential.policy)),
         };
         let span = |time: Option<jiff::SignedDuration>| time.and_then(|time| Duration::try_from(time).ok());
-        let has_probe = provider.probe.is_some() || credential.upstream.probe_url.is_some();
+        let has_probe = provider.probe(credential.kind).is_some() || credential.upstream.probe_url.is_some();
         let policy = Policy {
             kind: credential.kind,
             rotation: provider.rotation,

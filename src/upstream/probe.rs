@@ -1,9 +1,12 @@
 //! Probes: the provider's cheap authenticated request, with the current access token in it.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{
     Method,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
 };
+
+use zeroize::Zeroizing;
 
 use super::{PROBE_BUDGET, Subject, Unmakable, fill, grant};
 use crate::{credential::Secret, fetch::Call};
@@ -12,7 +15,7 @@ const TOKEN: &str = "{access_token}";
 
 /// The request that proves a credential.
 pub(super) fn call(subject: &Subject) -> Result<Call, Unmakable> {
-    let probe = subject.provider.probe.as_ref();
+    let probe = subject.provider.probe(subject.kind);
     let token = subject.material.access_token.as_ref().ok_or(Unmakable::Missing("access_token"))?;
     let value = |name: &str| match name {
         "access_token" => Some(token.expose().to_owned()),
@@ -40,7 +43,11 @@ pub(super) fn call(subject: &Subject) -> Result<Call, Unmakable> {
         grant::put(&mut headers, grant::further(&probe.headers, value)?);
         let by_url = subject.settings.probe_url.is_none() && probe.url.contains(TOKEN);
         let by_body = probe.body.as_ref().is_some_and(|text| text.contains(TOKEN));
-        carried = by_url || by_body || probe.headers.values().any(|text| text.contains(TOKEN));
+        if let Some((username, password)) = &probe.basic {
+            let pair = Zeroizing::new(format!("{}:{}", fill::text(username, value)?, fill::text(password, value)?));
+            headers.push((AUTHORIZATION, Secret::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())))));
+        }
+        carried = by_url || by_body || probe.basic.is_some() || probe.headers.values().any(|text| text.contains(TOKEN));
     }
     if !carried {
         headers.push((AUTHORIZATION, Secret::new(format!("Bearer {}", token.expose()))));

@@ -18,7 +18,7 @@ fn provider() -> Provider {
         consent: Default::default(),
         rate_limit: Default::default(),
         unattended: Default::default(),
-        probe: None,
+        probes: vec![],
         revocation_endpoint: None,
         introspection_endpoint: None,
         rotation: Rotation::Strict,
@@ -200,7 +200,7 @@ fn a_key_that_does_not_sign_is_not_quoted() {
 fn a_probe_carries_the_token_once_and_where_the_provider_wants() {
     let ask = |probe: Option<Probe>, url: Option<&str>| {
         let mut provider = provider();
-        provider.probe = probe;
+        provider.probes = probe.into_iter().collect();
         let mut subject = subject(Kind::ApiKey, "key-1", provider);
         Arc::make_mut(&mut subject.settings).probe_url = url.map(|url| url.parse().unwrap());
         probe::call(&subject)
@@ -210,10 +210,7 @@ fn a_probe_carries_the_token_once_and_where_the_provider_wants() {
         url: url.into(),
         headers: header.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
         body: body.map(Into::into),
-        expires: None,
-        expires_header: None,
-        scopes: None,
-        scopes_header: None,
+        ..Probe::default()
     };
     let plain = ask(Some(described("https://{tenant}.example.com/me", None, None)), None).unwrap();
     assert_eq!((plain.method.as_str(), plain.url.as_str()), ("GET", "https://eu.example.com/me"));
@@ -227,6 +224,14 @@ fn a_probe_carries_the_token_once_and_where_the_provider_wants() {
     let graph = ask(Some(graph), None).unwrap();
     assert_eq!((graph.method.as_str(), body(&graph)), ("POST", "{\"query\":\"{ viewer { login } }\"}"));
     assert_eq!(header(&graph, "content-type"), Some("application/json"));
+    let basic = Probe {
+        basic: Some(("api".into(), "{access_token}".into())),
+        ..described("https://api.example.com/me", None, None)
+    };
+    // RFC 7617: base64 of `api:key-1`.
+    assert_eq!(header(&ask(Some(basic), None).unwrap(), "authorization"), Some("Basic YXBpOmtleS0x"));
+    let other = Probe { kinds: vec![Kind::RefreshToken], ..described("https://api.example.com/me", None, None) };
+    assert!(matches!(ask(Some(other), None).unwrap_err(), Unmakable::Undescribed { what: "probe_url", .. }));
     let own = ask(None, Some("https://other.example.com/ping")).unwrap();
     assert_eq!(header(&own, "authorization"), Some("Bearer key-1"));
     assert!(matches!(ask(None, None).unwrap_err(), Unmakable::Undescribed { what: "probe_url", .. }));

@@ -78,8 +78,12 @@ pub(super) fn probe(provider: &Provider, kind: Kind, look: &Look) -> (Probed, Op
         Ok(Exchange::NotSent(trouble) | Exchange::Ambiguous(trouble)) => troubled(trouble),
         Ok(Exchange::Replied(reply)) => {
             let now = look.landed_at.wall;
+            let seen = Refusal { surface: Surface::Probe, presented: presented(kind, Surface::Probe), reply, now };
+            if provider.probe_proves(kind, &seen) {
+                return (Probed::Works(None), None);
+            }
             match refusal(provider, kind, Surface::Probe, reply, now) {
-                None => return (Probed::Works(provider.probe_expiry(reply, now)), None),
+                None => return (Probed::Works(provider.probe_expiry(kind, reply, now)), None),
                 Some(verdict) => verdict,
             }
         }

@@ -4,7 +4,7 @@ use std::{fs, path::Path, sync::LazyLock};
 
 use credd::{
     catalogue::{Catalogue, Refusal, SURFACES, Surface},
-    credential::{Failure, Reply, Verdict},
+    credential::{Failure, Kind, Reply, Verdict},
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -312,7 +312,7 @@ mod arbitrary {
                         prop_assert!(status < 500);
                     }
                     let _ = provider.tokens(&reply, now, None);
-                    let _ = provider.probe_expiry(&reply, now);
+                    let _ = provider.probe_expiry(Kind::Pat, &reply, now);
                 }
         }
     }

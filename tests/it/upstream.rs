@@ -25,7 +25,7 @@ fn provider(endpoint: &str) -> Provider {
         consent: Default::default(),
         rate_limit: Default::default(),
         unattended: Default::default(),
-        probe: None,
+        probes: vec![],
         revocation_endpoint: None,
         introspection_endpoint: None,
         rotation: Rotation::Strict,
@@ -200,16 +200,13 @@ async fn a_probe_proves_a_key_and_shows_the_challenge() {
     let (id, key) = sandbox.admin().key(&NewKey::default());
     assert_eq!(probe(&sandbox, key.expose()).await.status, 200);
     let mut described = provider("https://unused.invalid/");
-    described.probe = Some(Probe {
+    described.probes = vec![Probe {
         method: "GET".into(),
         url: "http://{host}/api/me?scope={wanted}".into(),
         headers: BTreeMap::from([("x-api-key".into(), "{access_token}".into())]),
         body: None,
-        expires: None,
-        expires_header: None,
-        scopes: None,
-        scopes_header: None,
-    });
+        ..Probe::default()
+    }];
     let host = sandbox.url.trim_start_matches("http://").to_owned();
     let with = BTreeMap::from([("host".into(), host), ("wanted".into(), "admin".into())]);
     let subject = subject(Kind::ApiKey, key.expose(), described, Settings { with, ..Settings::default() });

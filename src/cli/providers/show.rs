@@ -22,7 +22,7 @@ pub fn list(catalogue: &Catalogue, output: &mut impl Write) -> io::Result<()> {
             provider.name,
             provider.title,
             rotation(provider.rotation),
-            if provider.probe.is_some() { "yes" } else { "no" },
+            if !provider.probes.is_empty() { "yes" } else { "no" },
             score(&provider)
         )?;
     }
@@ -80,9 +80,14 @@ pub fn show(provider: &Provider, output: &mut impl Write) -> io::Result<()> {
         "," => "a comma",
         other => other,
     };
-    let probe = provider.probe.as_ref();
+    let probes = provider.probes.iter().map(|probe| {
+        let kinds: Vec<_> = probe.kinds.iter().map(|kind| kind.as_str()).collect();
+        let whose = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
+        format!("{} {}{whose}", probe.method, probe.url)
+    });
+    let probes: Vec<_> = probes.collect();
     let told = |header: fn(&crate::catalogue::Probe) -> [&Option<String>; 2]| {
-        probe.and_then(|probe| header(probe).into_iter().flatten().next().cloned()).unwrap_or_else(unknown)
+        provider.probes.iter().flat_map(header).flatten().next().cloned().unwrap_or_else(unknown)
     };
     let definitive = &provider.rules.definitive;
     let parameters = &provider.consent.parameters;
@@ -105,7 +110,7 @@ pub fn show(provider: &Provider, output: &mut impl Write) -> io::Result<()> {
             "refreshed at the earliest",
             provider.max_lead.map_or_else(unknown, |lead| format!("{} before the end", words(lead))),
         ),
-        ("probe", probe.map_or_else(unknown, |probe| format!("{} {}", probe.method, probe.url))),
+        ("probe", if probes.is_empty() { unknown() } else { probes.join("; ") }),
         ("expiry told by probe", told(|probe| [&probe.expires_header, &probe.expires])),
         ("scopes told by probe", told(|probe| [&probe.scopes_header, &probe.scopes])),
         ("calls left", text(&provider.rate_limit.remaining)),
