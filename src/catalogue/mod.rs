@@ -4,6 +4,7 @@ mod classify;
 mod expiry;
 mod file;
 mod generic;
+mod introspection;
 mod lint;
 mod once_only;
 mod problem;

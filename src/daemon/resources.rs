@@ -18,7 +18,7 @@ use crate::{
     pager::{self, Channel},
     seal::Sealer,
     store::{self, Location, SecretStore},
-    upstream::{HttpUpstream, Upstream},
+    upstream::{HttpUpstream, Upstream, introspects},
     watcher::Assignment,
 };
 
@@ -278,7 +278,9 @@ impl Resources {
             None => return Err(missing("policy", &credential.policy)),
         };
         let span = |time: Option<jiff::SignedDuration>| time.and_then(|time| Duration::try_from(time).ok());
-        let has_probe = provider.probe(credential.kind).is_some() || credential.upstream.probe_url.is_some();
+        let has_probe = provider.probe(credential.kind).is_some()
+            || credential.upstream.probe_url.is_some()
+            || introspects(&provider, credential.kind, &credential.upstream);
         let policy = Policy {
             kind: credential.kind,
             rotation: provider.rotation,

@@ -97,7 +97,7 @@ fn scope(subject: &Subject) -> Option<String> {
 }
 
 /// Shows who the client is. A client without a secret is a public one and says only its name (RFC 6749 §3.2.1).
-fn authenticate(subject: &Subject, body: &mut Body) -> Result<Option<(HeaderName, Secret)>, Unmakable> {
+pub(super) fn authenticate(subject: &Subject, body: &mut Body) -> Result<Option<(HeaderName, Secret)>, Unmakable> {
     let id = fill::client_id(subject).ok_or(Unmakable::Missing("client_id (nor have the credential's settings)"))?;
     let secret = subject.material.client_secret.as_ref();
     match (subject.provider.token.client_authentication, secret) {
@@ -136,17 +136,17 @@ pub(super) fn put(headers: &mut Vec<(HeaderName, Secret)>, more: Vec<(HeaderName
 
 /// Body members in order; a later one of the same name replaces the earlier.
 #[derive(Default)]
-struct Body(Vec<(String, Secret)>);
+pub(super) struct Body(Vec<(String, Secret)>);
 
 impl Body {
-    fn set(&mut self, name: &str, value: Secret) {
+    pub(super) fn set(&mut self, name: &str, value: Secret) {
         match self.0.iter_mut().find(|(known, _)| known == name) {
             Some((_, old)) => *old = value,
             None => self.0.push((name.to_owned(), value)),
         }
     }
 
-    fn render(&self, json: bool) -> (&'static str, Secret) {
+    pub(super) fn render(&self, json: bool) -> (&'static str, Secret) {
         if json {
             let members = self.0.iter().map(|(name, value)| (name.clone(), value.expose().into()));
             let object: serde_json::Map<String, serde_json::Value> = members.collect();

@@ -3,7 +3,10 @@
 mod assertion;
 mod fill;
 mod grant;
+mod introspection;
 mod probe;
+
+pub use introspection::is_used as introspects;
 
 use std::{sync::Arc, time::Duration};
 
@@ -85,7 +88,7 @@ pub enum Unmakable {
 pub trait Upstream: Send + Sync {
     /// Asks the token endpoint for a new access token by whatever the kind needs.
     fn refresh<'a>(&'a self, subject: &'a Subject, now: jiff::Timestamp) -> BoxFuture<'a, Result<Exchange, Unmakable>>;
-    /// Sends the provider's probe with the current access token.
+    /// Sends the provider's probe with the current access token, or asks its introspection endpoint where it has none.
     fn probe<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Exchange, Unmakable>>;
 }
 
@@ -115,7 +118,11 @@ impl Upstream for HttpUpstream {
     }
 
     fn probe<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Exchange, Unmakable>> {
-        Box::pin(async move { Ok(self.fetch.exchange(probe::call(subject)?).await) })
+        Box::pin(async move {
+            let introspects = introspects(&subject.provider, subject.kind, &subject.settings);
+            let call = if introspects { introspection::call(subject) } else { probe::call(subject) };
+            Ok(self.fetch.exchange(call?).await)
+        })
     }
 }
 

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{flight::Landing, probe::Look};
+use super::{Assignment, flight::Landing, probe::Look};
 use crate::{
     catalogue::{Provider, Refusal, Surface, Tokens, TokensError, presented},
     clock::Now,
     credential::{Failure, Generation, Kind, Material, Reply, Verdict},
     fetch::{Exchange, Trouble},
     lifecycle::{Commit, Probed},
-    upstream::Unmakable,
+    upstream::{Unmakable, introspects},
 };
 
 /// What a refresh brought.
@@ -72,12 +72,19 @@ pub(super) fn reply_to_refresh(
 }
 
 /// Reads the end of a probe; the verdict is for the log.
-pub(super) fn probe(provider: &Provider, kind: Kind, look: &Look) -> (Probed, Option<Verdict>) {
+pub(super) fn probe(assignment: &Assignment, look: &Look) -> (Probed, Option<Verdict>) {
+    let (provider, kind) = (&*assignment.provider, assignment.kind);
     let verdict = match &look.result {
         Err(error) => unmakable(error),
         Ok(Exchange::NotSent(trouble) | Exchange::Ambiguous(trouble)) => troubled(trouble),
         Ok(Exchange::Replied(reply)) => {
             let now = look.landed_at.wall;
+            if introspects(provider, kind, &assignment.upstream) {
+                return match provider.introspected(reply, now) {
+                    Ok(end) => (Probed::Works(end), None),
+                    Err(verdict) => (Probed::No(verdict.clone()), Some(verdict)),
+                };
+            }
             let seen = Refusal { surface: Surface::Probe, presented: presented(kind, Surface::Probe), reply, now };
             if provider.probe_proves(kind, &seen) {
                 return (Probed::Works(None), None);
@@ -137,7 +144,7 @@ fn unmakable(error: &Unmakable) -> Verdict {
 
 /// Loads and probes one credential outside of any shard, for `credd check --online`: a severity and a sentence.
 pub async fn prove(
-    assignment: &super::Assignment,
+    assignment: &Assignment,
     upstream: &dyn crate::upstream::Upstream,
     clock: &dyn crate::clock::Clock,
 ) -> (&'static str, String) {
@@ -169,7 +176,7 @@ pub async fn prove(
     let generation = crate::credential::Generation(0);
     let look = Look { generation, trigger: crate::lifecycle::Trigger::Operator, sent_at: now, landed_at, result };
     let left = left.map(|left| format!(", {left:#} left")).unwrap_or_default();
-    match probe(&assignment.provider, assignment.kind, &look) {
+    match probe(assignment, &look) {
         (Probed::Works(_), _) => ("success", format!("works{left}")),
         (Probed::No(verdict), _) => {
             let severity = if verdict.failure == Failure::CredentialRevoked { "failure" } else { "warning" };

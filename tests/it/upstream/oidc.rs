@@ -5,7 +5,7 @@ use std::{process::Command, sync::Arc};
 use credd::{
     catalogue::ClientAuthentication,
     clock::{Clock, SystemClock},
-    credential::{Kind, Secret},
+    credential::{ExpirySource, Failure, Kind, Secret},
     fetch::{Fetch, FetchSettings},
     upstream::{HttpUpstream, Settings, Upstream},
 };
@@ -84,4 +84,31 @@ async fn a_certified_provider_over_https_with_a_private_authority() {
     let document = r#"{"client_id":"svc","client_secret":"svc-secret"}"#;
     let subject = subject(Kind::ClientCredentials, document, provider, Settings::default());
     assert_eq!(read(upstream.refresh(&subject, SystemClock.now().wall).await.unwrap()).0, 200);
+}
+
+/// RFC 7662: a provider without a probe is asked whether the token lives, and until when.
+#[tokio::test]
+async fn a_certified_provider_tells_by_introspection_whether_a_token_lives() {
+    let oidc = Component::start("oidc.sh", &[("ACCESS_TTL", "60")]);
+    let mut provider = provider(oidc.text("token_endpoint"));
+    provider.token.client_authentication = ClientAuthentication::Basic;
+    provider.introspection_endpoint = Some(format!("{}/introspection", oidc.text("token_endpoint")));
+    let holder = |token: &Value, secret: &str| {
+        let document = json!({"client_id": "svc", "client_secret": secret, "access_token": token}).to_string();
+        subject(Kind::ClientCredentials, &document, provider.clone(), Settings::default())
+    };
+    let now = SystemClock.now().wall;
+    let (_, issued) = read(refresh(&holder(&"none yet".into(), "svc-secret")).await);
+    let token = &issued["access_token"];
+    let ask = async |subject: &credd::upstream::Subject| {
+        let reply = super::replied(super::upstream().probe(subject).await.unwrap());
+        subject.provider.introspected(&reply, now)
+    };
+    let (end, source) = ask(&holder(token, "svc-secret")).await.unwrap().expect("it says until when");
+    assert_eq!(source, ExpirySource::Introspection);
+    assert!((50..=61).contains(&end.duration_since(now).as_secs()), "{end}");
+    let unknown = ask(&holder(&"unheard-of".into(), "svc-secret")).await.unwrap_err();
+    assert_eq!((unknown.failure, unknown.cause.as_deref()), (Failure::CredentialRejected, Some("inactive")));
+    let stranger = ask(&holder(token, "wrong")).await.unwrap_err();
+    assert_eq!(stranger.failure, Failure::ClientMisconfigured, "of the token nothing was said");
 }
