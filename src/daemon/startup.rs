@@ -46,8 +46,10 @@ pub fn judge(config: &Config, views: &[View], known: &BTreeSet<CredentialId>, no
             State::Expired | State::Misconfigured if is_ours(view) => {
                 "is refused because its client is misconfigured".to_owned()
             }
-            // Expired, and no refresh has helped; one that got no verdict may still help.
-            State::Expired if view.problem.as_ref().is_none_or(|p| !is_outage(p)) => "has expired".to_owned(),
+            // Expired, and no refresh has helped; one that got no verdict, or is still to come, may help.
+            State::Expired if view.problem.as_ref().map_or(!view.kind.is_refreshable(), |p| !is_outage(p)) => {
+                "has expired".to_owned()
+            }
             State::Revoked => "is revoked".to_owned(),
             State::Uninitialised if cause == Some("no_secret") => "has no usable secret in its home store".to_owned(),
             _ if !view.kind.is_refreshable()

@@ -282,21 +282,21 @@ pub(super) async fn append(conn: &mut Connection, entries: &[(i64, Entry)]) -> R
             let (at, whose, event) = (entry.at.as_microsecond(), entry.credential.as_str(), entry.event.as_str());
             list.extend(values![*chain, *seq, at, whose, event, text, before.clone()]);
         }
-        insert(conn, "INSERT INTO audit (chain, seq, at, credential, event, entry, hash) VALUES ", 7, "", list).await?;
+        insert(conn, "INSERT INTO audit (chain, seq, at, credential, event, entry, hash) VALUES ", 7, "", list);
     }
     let list = heads.into_iter().flat_map(|(chain, (seq, hash))| values![chain, seq, hash]).collect();
     let upsert = " ON CONFLICT (chain) DO UPDATE SET seq = excluded.seq, hash = excluded.hash";
-    insert(conn, "INSERT INTO audit_head (chain, seq, hash) VALUES ", 3, upsert, list).await
+    insert(conn, "INSERT INTO audit_head (chain, seq, hash) VALUES ", 3, upsert, list);
+    Ok(())
 }
 
-/// One statement for many rows: on SQLite each statement crosses a thread.
-async fn insert(conn: &mut Connection, head: &str, width: usize, tail: &str, list: Vec<Value>) -> Result<(), Failed> {
+/// One statement for many rows.
+fn insert(conn: &mut Connection, head: &str, width: usize, tail: &str, list: Vec<Value>) {
     let rows: Vec<String> = (0..list.len() / width)
         .map(|row| {
             let places: Vec<String> = (1..=width).map(|column| format!("${}", row * width + column)).collect();
             format!("({})", places.join(","))
         })
         .collect();
-    conn.execute_built(format!("{head}{}{tail}", rows.join(",")), list).await?;
-    Ok(())
+    conn.defer(format!("{head}{}{tail}", rows.join(",")), list);
 }

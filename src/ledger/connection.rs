@@ -1,9 +1,11 @@
 //! One connection to either database, spoken to with the same statements (`$1`, integers, texts and bytes).
 
-use std::{path::Path, time::Duration};
+use std::{borrow::Cow, path::Path, time::Duration};
+
+use futures_util::TryStreamExt;
 
 use sqlx::{
-    AssertSqlSafe, ConnectOptions, Connection as _, Database, Decode, Encode, Executor, Row as _, Type,
+    AssertSqlSafe, ConnectOptions, Connection as _, Database, Decode, Either, Encode, Executor, Row as _, Type,
     query::Query,
     sqlite::{Sqlite, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous},
 };
@@ -102,25 +104,41 @@ pub(super) enum Access {
 }
 
 /// A connection to one of the two databases.
+///
+/// SQLite works in a thread of its own, and each call to it wakes two threads; that, and not the disk, would be most of
+/// what a commit costs. So a statement whose answer decides nothing is put off ([`Connection::defer`]) and goes with the
+/// next one, in the same order, as one call.
 #[derive(Debug)]
-pub(super) enum Connection {
+pub(super) struct Connection {
+    link: Link,
+    waiting: Vec<Deferred>,
+    /// Whether the transaction has really begun: its BEGIN may be waiting as well.
+    begun: bool,
+}
+
+#[derive(Debug)]
+enum Link {
     Sqlite(SqliteConnection),
     #[cfg(feature = "postgres")]
     Postgres(PgConnection),
 }
 
-/// `$body` for whichever database is behind `$conn`.
-macro_rules! either {
-    ($this:expr, $conn:ident => $body:expr) => {
-        match $this {
-            Connection::Sqlite($conn) => $body,
-            #[cfg(feature = "postgres")]
-            Connection::Postgres($conn) => $body,
-        }
-    };
+#[derive(Debug)]
+struct Deferred {
+    sql: Cow<'static, str>,
+    values: Vec<Value>,
+    /// It must touch one row, or somebody else was faster.
+    one: bool,
 }
 
+/// The rows of an answer, and how many rows the statement touched.
+type Outcome = (Vec<Row>, u64);
+
 impl Connection {
+    fn of(link: Link) -> Self {
+        Self { link, waiting: Vec::new(), begun: false }
+    }
+
     /// Opens an existing SQLite file. The settings are part of the rotation protocol: with less than FULL a committed
     /// transaction may roll back at power loss.
     pub(super) async fn sqlite(path: &Path, access: Access) -> Result<Self, sqlx::Error> {
@@ -135,50 +153,42 @@ impl Connection {
             Access::Read => options.read_only(true),
             Access::FileAlone => options.read_only(true).immutable(true),
         };
-        Ok(Self::Sqlite(options.connect().await?))
+        Ok(Self::of(Link::Sqlite(options.connect().await?)))
     }
 
     /// Connects to PostgreSQL. No statement is kept prepared and no session state is used, so that a pooler which
     /// hands out a backend per transaction may stand in between (FM-49).
     #[cfg(feature = "postgres")]
     pub(super) async fn postgres(options: &PgConnectOptions) -> Result<Self, sqlx::Error> {
-        Ok(Self::Postgres(options.connect().await?))
+        Ok(Self::of(Link::Postgres(options.connect().await?)))
     }
 
     /// Whether this is PostgreSQL.
     pub(super) fn is_postgres(&self) -> bool {
-        !matches!(self, Self::Sqlite(_))
+        !matches!(self.link, Link::Sqlite(_))
+    }
+
+    /// Runs a statement with the next one that is not put off, or before the commit.
+    pub(super) fn defer(&mut self, sql: impl Into<Cow<'static, str>>, values: Vec<Value>) {
+        self.waiting.push(Deferred { sql: sql.into(), values, one: false });
+    }
+
+    /// The same for one that must touch exactly one row; where it does not, somebody else was faster
+    /// (`sqlx::Error::RowNotFound`), and whatever comes next says so.
+    pub(super) fn defer_one(&mut self, sql: &'static str, values: Vec<Value>) {
+        self.waiting.push(Deferred { sql: sql.into(), values, one: true });
     }
 
     /// Runs a statement; answers how many rows it touched.
     pub(super) async fn execute(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64, sqlx::Error> {
-        let kept = !self.is_postgres();
-        either!(self, conn => {
-            Ok(bind(sqlx::query(sql), values).persistent(kept).execute(conn).await?.rows_affected())
-        })
-    }
-
-    /// Runs a statement that was put together here (a list of unknown length); it holds no foreign text.
-    pub(super) async fn execute_built(&mut self, sql: String, values: Vec<Value>) -> Result<u64, sqlx::Error> {
-        either!(self, conn => {
-            Ok(bind(sqlx::query(AssertSqlSafe(sql)), values).persistent(false).execute(conn).await?.rows_affected())
-        })
+        self.defer(sql, values);
+        Ok(self.flush().await?.1)
     }
 
     /// Runs a statement and answers its rows.
     pub(super) async fn rows(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, sqlx::Error> {
-        match self {
-            Self::Sqlite(conn) => {
-                let rows = bind(sqlx::query(sql), values).fetch_all(conn).await?;
-                Ok(rows.into_iter().map(Row::Sqlite).collect())
-            }
-            #[cfg(feature = "postgres")]
-            Self::Postgres(conn) => {
-                // Without a name: behind a pooler a named statement stays on a backend that the next may not get.
-                let rows = bind(sqlx::query(sql), values).persistent(false).fetch_all(conn).await?;
-                Ok(rows.into_iter().map(Row::Postgres).collect())
-            }
-        }
+        self.defer(sql, values);
+        Ok(self.flush().await?.0)
     }
 
     /// Runs a statement that answers one row or none.
@@ -186,40 +196,79 @@ impl Connection {
         Ok(self.rows(sql, values).await?.into_iter().next())
     }
 
+    /// Runs what waits; the outcome is that of the last statement.
+    async fn flush(&mut self) -> Result<Outcome, sqlx::Error> {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.begun |= !waiting.is_empty();
+        match &mut self.link {
+            Link::Sqlite(conn) => together(conn, waiting).await,
+            #[cfg(feature = "postgres")]
+            Link::Postgres(conn) => {
+                let mut outcome = Outcome::default();
+                for Deferred { sql, values, one } in waiting {
+                    // Without a name: behind a pooler a named statement stays on a backend that the next may not get.
+                    let query = bind(sqlx::query(AssertSqlSafe(sql.into_owned())), values).persistent(false);
+                    outcome = Outcome::default();
+                    let mut answer = (&mut *conn).fetch_many(query);
+                    while let Some(part) = answer.try_next().await? {
+                        match part {
+                            Either::Left(done) => outcome.1 = done.rows_affected(),
+                            Either::Right(row) => outcome.0.push(Row::Postgres(row)),
+                        }
+                    }
+                    if one && outcome.1 != 1 {
+                        return Err(sqlx::Error::RowNotFound);
+                    }
+                }
+                Ok(outcome)
+            }
+        }
+    }
+
     /// Runs several statements without values.
     pub(super) async fn script(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
-        either!(self, conn => conn.execute(sqlx::raw_sql(sql)).await.map(drop))
+        self.flush().await?;
+        match &mut self.link {
+            Link::Sqlite(conn) => conn.execute(sqlx::raw_sql(sql)).await.map(drop),
+            #[cfg(feature = "postgres")]
+            Link::Postgres(conn) => conn.execute(sqlx::raw_sql(sql)).await.map(drop),
+        }
     }
 
     /// Begins a transaction that will write. What PostgreSQL must hold to is said in each transaction, because a
     /// session's settings do not survive a pooler.
     pub(super) async fn begin_write(&mut self) -> Result<(), sqlx::Error> {
-        match self {
-            Self::Sqlite(_) => self.script("BEGIN IMMEDIATE").await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(_) => {
-                self.script(
+        self.begun = false;
+        if self.is_postgres() {
+            self.begun = true;
+            return self
+                .script(
                     "BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL statement_timeout = '10s'; \
                      SET LOCAL lock_timeout = '5s'; SET LOCAL idle_in_transaction_session_timeout = '30s'",
                 )
-                .await
-            }
+                .await;
         }
+        self.defer("BEGIN IMMEDIATE", vec![]);
+        Ok(())
     }
 
     /// Begins a transaction that only reads, of one moment.
     pub(super) async fn begin_read(&mut self) -> Result<(), sqlx::Error> {
-        match self {
-            Self::Sqlite(_) => self.script("BEGIN").await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(_) => {
-                self.script(
+        self.begun = true;
+        if self.is_postgres() {
+            return self
+                .script(
                     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '30s'; \
                      SET LOCAL idle_in_transaction_session_timeout = '60s'",
                 )
-                .await
-            }
+                .await;
         }
+        self.script("BEGIN").await
+    }
+
+    /// Runs what waits. What fails here was never there; what fails in [`Connection::commit`] after it may be.
+    pub(super) async fn settle(&mut self) -> Result<(), sqlx::Error> {
+        self.flush().await.map(drop)
     }
 
     /// Commits.
@@ -229,7 +278,8 @@ impl Connection {
 
     /// Takes everything back since the beginning.
     pub(super) async fn rollback(&mut self) -> Result<(), sqlx::Error> {
-        self.script("ROLLBACK").await
+        self.waiting.clear();
+        if self.begun { self.script("ROLLBACK").await } else { Ok(()) }
     }
 
     /// Carries SQLite's log into the file, syncs it, and empties the log. False when somebody is in the way.
@@ -240,6 +290,104 @@ impl Connection {
 
     /// Hangs up. What is open is rolled back by the database.
     pub(super) async fn close(self) {
-        let _ = either!(self, conn => conn.close().await);
+        let _ = match self.link {
+            Link::Sqlite(conn) => conn.close().await,
+            #[cfg(feature = "postgres")]
+            Link::Postgres(conn) => conn.close().await,
+        };
+    }
+}
+
+/// So many values have the steps of one credential; of longer calls hardly two are alike, so they are not kept prepared.
+const KEPT_PREPARED: usize = 64;
+
+/// Runs statements as one call. Their texts become one, which is kept prepared: steps of one form have one text.
+async fn together(conn: &mut SqliteConnection, statements: Vec<Deferred>) -> Result<Outcome, sqlx::Error> {
+    let (mut sql, mut all, mut must) = (String::new(), Vec::new(), Vec::with_capacity(statements.len()));
+    for Deferred { sql: text, values, one } in statements {
+        if !sql.is_empty() {
+            sql.push(';');
+        }
+        renumbered(&text, all.len(), &mut sql);
+        all.extend(values);
+        must.push(one);
+    }
+    let mut outcome = Outcome::default();
+    if must.is_empty() {
+        return Ok(outcome);
+    }
+    let kept = all.len() <= KEPT_PREPARED;
+    // Several statements in a prepared text are a thing of sqlx's SQLite driver alone, and one that it may drop: the
+    // tests below would tell.
+    let mut answer = conn.fetch_many(bind(sqlx::query(AssertSqlSafe(sql)), all).persistent(kept));
+    let mut done = 0;
+    while let Some(part) = answer.try_next().await? {
+        match part {
+            Either::Right(row) => outcome.0.push(Row::Sqlite(row)),
+            Either::Left(end) => {
+                if must[done] && end.rows_affected() != 1 {
+                    return Err(sqlx::Error::RowNotFound);
+                }
+                outcome.1 = end.rows_affected();
+                done += 1;
+                if done < must.len() {
+                    outcome.0.clear();
+                }
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+/// Appends a statement whose `$1` is the value after those of the statements before it.
+fn renumbered(sql: &str, before: usize, out: &mut String) {
+    use std::fmt::Write;
+    let mut parts = sql.split('$');
+    out.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
+        // Texts of statements are our own; a `$` in them is always a parameter.
+        let number: usize = part[..digits].parse().unwrap_or(0);
+        let _ = write!(out, "${}{}", number + before, &part[digits..]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_go_on_where_the_last_statement_ended() {
+        let mut sql = String::from("A $1;");
+        renumbered("INSERT INTO x VALUES ($1, $2, $12) RETURNING y", 3, &mut sql);
+        assert_eq!(sql, "A $1;INSERT INTO x VALUES ($4, $5, $15) RETURNING y");
+    }
+
+    #[tokio::test]
+    async fn what_waits_goes_first_in_its_order_and_fails_what_comes_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        std::fs::write(&path, "").unwrap();
+        let mut conn = Connection::sqlite(&path, Access::Write).await.unwrap();
+        conn.script("CREATE TABLE t (n INTEGER UNIQUE)").await.unwrap();
+        conn.begin_write().await.unwrap();
+        conn.defer("INSERT INTO t VALUES ($1), ($2)", values![1_i64, 2_i64]);
+        conn.defer_one("UPDATE t SET n = $2 WHERE n = $1", values![2_i64, 3_i64]);
+        let rows = conn.rows("SELECT n FROM t WHERE n >= $1 ORDER BY n", values![1_i64]).await.unwrap();
+        assert_eq!(rows.iter().map(|row| row.get::<i64>(0).unwrap()).collect::<Vec<_>>(), [1, 3]);
+        conn.commit().await.unwrap();
+
+        conn.begin_write().await.unwrap();
+        conn.defer("DELETE FROM t WHERE n = $1", values![1_i64]);
+        conn.defer_one("UPDATE t SET n = $2 WHERE n = $1", values![7_i64, 8_i64]);
+        assert!(matches!(conn.settle().await, Err(sqlx::Error::RowNotFound)));
+        conn.rollback().await.unwrap();
+        assert_eq!(conn.rows("SELECT n FROM t", vec![]).await.unwrap().len(), 2, "all of it was taken back");
+
+        // A transaction that nobody has begun yet is taken back without a word.
+        conn.begin_write().await.unwrap();
+        conn.defer("DELETE FROM t", vec![]);
+        conn.rollback().await.unwrap();
+        assert_eq!(conn.execute("DELETE FROM t", vec![]).await.unwrap(), 2);
     }
 }

@@ -13,11 +13,12 @@ const POSTGRES: &[&str] = &[include_str!("schema/postgres/0001.sql"), include_st
 pub(super) const APPLICATION: i64 = 0x6372_6564;
 
 fn steps(conn: &Connection) -> &'static [&'static str] {
-    match conn {
-        Connection::Sqlite(_) => SQLITE,
-        #[cfg(feature = "postgres")]
-        Connection::Postgres(_) => POSTGRES,
+    #[cfg(feature = "postgres")]
+    if conn.is_postgres() {
+        return POSTGRES;
     }
+    let _ = conn;
+    SQLITE
 }
 
 /// Brings the tables to this program's version, all or nothing, and checks the key. Replicas that start together wait

@@ -31,29 +31,27 @@ pub(super) async fn apply(tx: &mut Tx<'_>, step: &Transition) -> Result<(), Fail
     let version = step.value.as_ref().and_then(|value| value.store_version.as_deref());
     let store_root =
         from_store.and_then(|value| value.material.root()).map(|root| tx.sealer.fingerprint(root).to_string());
-    tx.conn
-        .execute(
-            "INSERT INTO credential (id, shard, lifecycle, changed_at, store_version, store_fingerprint) \
+    tx.conn.defer(
+        "INSERT INTO credential (id, shard, lifecycle, changed_at, store_version, store_fingerprint) \
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO UPDATE SET shard = excluded.shard, \
              lifecycle = excluded.lifecycle, changed_at = excluded.changed_at, removed_at = NULL, \
              store_version = COALESCE(excluded.store_version, credential.store_version), \
              store_fingerprint = COALESCE(excluded.store_fingerprint, credential.store_fingerprint)",
-            values![id, i64::from(step.shard), step.lifecycle.as_str(), now, version, store_root],
-        )
-        .await?;
+        values![id, i64::from(step.shard), step.lifecycle.as_str(), now, version, store_root],
+    );
     if let Some(value) = &step.value {
-        write_value(tx, &step.id, value).await?;
+        write_value(tx, &step.id, value);
     }
     if from_store.is_some() {
         // What lies there is what we took over: an older value of ours that waited is not to overwrite it.
-        tx.conn.execute("DELETE FROM write_back WHERE credential = $1", values![id]).await?;
+        tx.conn.defer("DELETE FROM write_back WHERE credential = $1", values![id]);
     }
     if let Some(flight) = &step.flight {
         write_flight(tx, step, flight).await?;
     }
     if step.write_back {
         let current = step.value.as_ref().map_or(generation, |value| value.replaces.next());
-        queue_write_back(tx, step, current).await?;
+        queue_write_back(tx, step, current);
     }
     for fact in &step.incidents {
         incidents::apply(tx, fact).await?;
@@ -123,57 +121,48 @@ fn check(step: &Transition, found: Generation, open: Option<&str>) -> Result<(),
     }
 }
 
-async fn write_value(tx: &mut Tx<'_>, id: &CredentialId, value: &NewValue) -> Result<(), Failed> {
+fn write_value(tx: &mut Tx<'_>, id: &CredentialId, value: &NewValue) {
     let generation = value.replaces.next();
     let root = value.material.root().map(|root| tx.sealer.fingerprint(root).to_string());
     let sealed = tx.sealer.seal(&value_aad(id, generation), value.material.render().expose().as_bytes());
     let keep = value.keep_previous_until.map(jiff::Timestamp::as_microsecond);
-    let touched = if value.replaces == Generation(0) {
-        tx.conn
-            .execute(
-                "INSERT INTO material (credential, generation, sealed, fingerprint) VALUES ($1, $2, $3, $4)",
-                values![id.as_str(), generation.0, sealed, root],
-            )
-            .await?
+    if value.replaces == Generation(0) {
+        tx.conn.defer_one(
+            "INSERT INTO material (credential, generation, sealed, fingerprint) VALUES ($1, $2, $3, $4)",
+            values![id.as_str(), generation.0, sealed, root],
+        );
     } else {
-        tx.conn
-            .execute(
-                "UPDATE material SET previous = CASE WHEN $5 IS NULL THEN NULL ELSE sealed END, previous_until = $5, \
-                 previous_fingerprint = fingerprint, generation = $2, sealed = $3, fingerprint = $4 \
-                 WHERE credential = $1 AND generation = $6",
-                values![id.as_str(), generation.0, sealed, root, keep, value.replaces.0],
-            )
-            .await?
-    };
-    if touched == 1 { Ok(()) } else { Err(Failed::Raced) }
+        tx.conn.defer_one(
+            "UPDATE material SET previous = CASE WHEN $5 IS NULL THEN NULL ELSE sealed END, previous_until = $5, \
+             previous_fingerprint = fingerprint, generation = $2, sealed = $3, fingerprint = $4 \
+             WHERE credential = $1 AND generation = $6",
+            values![id.as_str(), generation.0, sealed, root, keep, value.replaces.0],
+        );
+    }
 }
 
 async fn write_flight(tx: &mut Tx<'_>, step: &Transition, flight: &FlightStep) -> Result<(), Failed> {
-    let touched = match flight {
+    match flight {
         FlightStep::Prepare(attempt) => {
-            tx.conn
-                .execute(
-                    "INSERT INTO flight (attempt, credential, shard, target, presents, prepared_at, boot_id) \
+            tx.conn.defer_one(
+                "INSERT INTO flight (attempt, credential, shard, target, presents, prepared_at, boot_id) \
                      VALUES ($1, $2, $3, $4, $5, $6, $7)",
-                    values![
-                        attempt.id.to_string(),
-                        step.id.as_str(),
-                        i64::from(step.shard),
-                        attempt.target.0,
-                        attempt.presents.as_str(),
-                        attempt.prepared_at.as_microsecond(),
-                        attempt.boot_id.as_str()
-                    ],
-                )
-                .await?
+                values![
+                    attempt.id.to_string(),
+                    step.id.as_str(),
+                    i64::from(step.shard),
+                    attempt.target.0,
+                    attempt.presents.as_str(),
+                    attempt.prepared_at.as_microsecond(),
+                    attempt.boot_id.as_str()
+                ],
+            );
         }
         FlightStep::Sent { attempt, deadline } => {
-            tx.conn
-                .execute(
-                    "UPDATE flight SET deadline = $2 WHERE attempt = $1 AND closed_at IS NULL",
-                    values![attempt.to_string(), deadline.as_microsecond()],
-                )
-                .await?
+            tx.conn.defer_one(
+                "UPDATE flight SET deadline = $2 WHERE attempt = $1 AND closed_at IS NULL",
+                values![attempt.to_string(), deadline.as_microsecond()],
+            );
         }
         FlightStep::Close { attempt, outcome } => {
             // What was captured has been read, and its value stands in `material` now; or nobody could take it, and it
@@ -190,27 +179,24 @@ async fn write_flight(tx: &mut Tx<'_>, step: &Transition, flight: &FlightStep) -
                 "UPDATE flight SET outcome = $2, closed_at = $3, capture = NULL \
                  WHERE attempt = $1 AND closed_at IS NULL"
             };
-            tx.conn.execute(sql, values![attempt.to_string(), *outcome, tx.now.as_microsecond()]).await?
+            tx.conn.defer_one(sql, values![attempt.to_string(), *outcome, tx.now.as_microsecond()]);
         }
-    };
-    if touched == 1 { Ok(()) } else { Err(Failed::Raced) }
+    }
+    Ok(())
 }
 
-async fn queue_write_back(tx: &mut Tx<'_>, step: &Transition, generation: Generation) -> Result<(), Failed> {
+fn queue_write_back(tx: &mut Tx<'_>, step: &Transition, generation: Generation) {
     let attempt = match &step.flight {
         Some(FlightStep::Close { attempt, .. } | FlightStep::Sent { attempt, .. }) => *attempt,
         Some(FlightStep::Prepare(attempt)) => attempt.id,
         None => made_up_attempt(&step.id, generation),
     };
-    tx.conn
-        .execute(
-            "INSERT INTO write_back (credential, generation, attempt, since, next_try_at, tries) \
+    tx.conn.defer(
+        "INSERT INTO write_back (credential, generation, attempt, since, next_try_at, tries) \
              VALUES ($1, $2, $3, $4, $4, 0) ON CONFLICT (credential) DO UPDATE SET generation = excluded.generation, \
              attempt = excluded.attempt, next_try_at = excluded.next_try_at, tries = 0, error = NULL",
-            values![step.id.as_str(), generation.0, attempt.to_string(), tx.now.as_microsecond()],
-        )
-        .await?;
-    Ok(())
+        values![step.id.as_str(), generation.0, attempt.to_string(), tx.now.as_microsecond()],
+    );
 }
 
 /// A name for a write that no flight brought: the same for the same value, so that a repeated write is known again.

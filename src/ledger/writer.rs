@@ -49,7 +49,7 @@ pub(super) enum Failed {
 impl From<sqlx::Error> for Failed {
     fn from(error: sqlx::Error) -> Self {
         let constraint = error.as_database_error().is_some_and(|e| e.is_unique_violation());
-        if constraint { Self::Raced } else { Self::Database(error) }
+        if constraint || matches!(error, sqlx::Error::RowNotFound) { Self::Raced } else { Self::Database(error) }
     }
 }
 
@@ -301,19 +301,19 @@ impl Writer {
 
     async fn fill(&self, conn: &mut Connection, jobs: &mut [Box<dyn Job>], told: &mut Told) -> Result<(), Trouble> {
         let now = self.clock.now().wall;
-        conn.execute(
+        conn.defer(
             "INSERT INTO writer (instance, batch, at) VALUES ($1, $2, $3) \
              ON CONFLICT (instance) DO UPDATE SET batch = excluded.batch, at = excluded.at",
             values![self.instance.as_str(), self.batch, now.as_microsecond()],
-        )
-        .await?;
+        );
         let mut tx = Tx { conn, sealer: &self.sealer, now, audit: Vec::new(), incidents: false, documents: Vec::new() };
         for job in jobs {
             job.run(&mut tx).await?;
         }
         let entries = std::mem::take(&mut tx.audit);
         *told = Told { incidents: tx.incidents, documents: std::mem::take(&mut tx.documents) };
-        Ok(audit::append(tx.conn, &entries).await?)
+        audit::append(tx.conn, &entries).await?;
+        Ok(tx.conn.settle().await.map_err(Failed::from)?)
     }
 
     /// Commits. When that fails nobody knows whether it happened (FM-33): the connection is given up, the database is

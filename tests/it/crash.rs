@@ -61,6 +61,8 @@ impl Scene {
         let Self { sandbox, grants, house } = self;
         let last = house.spawn(&[]);
         until("the daemon answers", || async { house.generations().await.len() == grants.len() }).await;
+        // The operator is heard when the start is over, which is a little later than the first read.
+        until("the operator is heard", || async { house.is_operated().await }).await;
         for (name, _) in &grants {
             let mut said = (0, Value::Null);
             for _ in 0..3 {

@@ -139,10 +139,16 @@ impl House {
         items.iter().map(|it| (it["name"].as_str().unwrap().to_owned(), it["generation"].as_i64().unwrap())).collect()
     }
 
+    /// Whether the operator's socket answers.
+    pub async fn is_operated(&self) -> bool {
+        ask(&self.path("run/admin.sock"), "GET", "/v1/status").await.is_some()
+    }
+
     /// One verb of the operator for one credential.
     pub async fn operate(&self, name: &str, verb: &str) -> (u16, Value) {
         let path = format!("/v1/credentials/{name}/{verb}");
-        ask(&self.path("run/admin.sock"), "POST", &path).await.expect("the operator is answered")
+        let answer = ask(&self.path("run/admin.sock"), "POST", &path).await;
+        answer.unwrap_or_else(|| panic!("the operator is not answered:\n{}", self.log()))
     }
 }
 
