@@ -45,7 +45,7 @@ impl Lifecycle {
         }
         let grave = match policy.rotation {
             Rotation::Strict | Rotation::Unknown => true,
-            Rotation::Grace => self.lost.is_some_and(|loss| !loss.in_grace(now, policy)),
+            Rotation::Grace => self.lost.is_some_and(|loss| !loss.in_grace(now.wall, policy)),
             Rotation::None | Rotation::Sporadic | Rotation::UntilFirstUse => false,
         };
         // One refusal is not the answer yet: it stays open until the second look.

@@ -14,12 +14,13 @@ use crate::clock::Now;
 const FIVE_MINUTES: Duration = Duration::from_secs(300);
 
 impl Lifecycle {
-    /// What the time alone asks for. Called after every event; asking twice changes nothing.
+    /// All that the time alone asks for. Called after every event; asking twice changes nothing, and nothing that is
+    /// due is left for the next tick.
     pub(super) fn due(&mut self, now: Now, policy: &Policy) -> Vec<Effect> {
         if self.held {
             return vec![];
         }
-        let effects = match (&self.standing, &self.flight) {
+        let mut effects = match (&self.standing, &self.flight) {
             (Standing::Suspect(suspicion), Flight::Grounded) if suspicion.confirm_at <= now.wall => {
                 match suspicion.by {
                     Witness::TokenEndpoint => self.take_off(Trigger::Schedule, now, policy),
@@ -34,7 +35,8 @@ impl Lifecycle {
             }
             _ => vec![],
         };
-        if effects.is_empty() { self.probe_if_due(now, policy) } else { effects }
+        effects.extend(self.probe_if_due(now, policy));
+        effects
     }
 
     /// When a tick could next change anything.
@@ -56,7 +58,7 @@ impl Lifecycle {
                 }
                 _ => {}
             }
-            moments.extend(self.probes.next_at);
+            moments.extend(self.probe_moment(now, policy));
         }
         if let Standing::Suspect(suspicion) = &self.standing {
             moments.extend(Some(suspicion.since + super::pages::UNCONFIRMED).filter(|at| *at > now.wall));

@@ -90,6 +90,11 @@ fn happenings() -> impl Strategy<Value = Happening> {
     ]
 }
 
+/// Often by the full second, so that things fall due together.
+fn pauses() -> impl Strategy<Value = f64> {
+    prop_oneof![0.0_f64..900.0, (0_u32..90).prop_map(f64::from)]
+}
+
 pub fn policies() -> impl Strategy<Value = Policy> {
     let kinds = vec![Kind::RefreshToken, Kind::RefreshToken, Kind::ClientCredentials, Kind::JwtBearer, Kind::ApiKey];
     let profiles = vec![
@@ -232,10 +237,6 @@ fn may_be_repeated(event: &Event) -> bool {
     )
 }
 
-fn acts(effects: &[Effect]) -> bool {
-    effects.iter().any(|effect| *effect != Effect::Publish)
-}
-
 fn live(policy: &Policy, story: &[(f64, f64, Happening)]) {
     let (mut life, mut watch, mut seconds) = (Lifecycle::default(), Watch::default(), 0.0);
     for (pause, dice, happening) in story {
@@ -268,16 +269,8 @@ fn live(policy: &Policy, story: &[(f64, f64, Happening)]) {
             assert_eq!(life.step(event.clone(), now, *dice, policy), vec![], "{event:?}, said three times");
             assert_eq!(life, settled);
         }
-        // A driver that ticks at the deadline comes to rest.
-        let mut ticks = 0;
-        while life.next_deadline(now, policy).is_some_and(|deadline| deadline <= now.wall) {
-            let effects = life.step(Event::Tick, now, *dice, policy);
-            let later = life.next_deadline(now, policy).is_none_or(|deadline| deadline > now.wall);
-            assert!(acts(&effects) || later, "P-9: a deadline that is over asks for nothing: {life:?}");
-            watch.asked(&effects, policy);
-            ticks += 1;
-            assert!(ticks < 4, "P-9: the driver would spin: {life:?}");
-        }
+        let next = life.next_deadline(now, policy);
+        assert!(next.is_none_or(|next| next > now.wall), "P-9: something due was left undone at {next:?}: {life:?}");
         let text = serde_json::to_string(&life).unwrap();
         let read: Lifecycle = serde_json::from_str(&text).unwrap();
         assert_eq!(serde_json::to_string(&read).unwrap(), text);
@@ -295,7 +288,7 @@ proptest! {
     #[test]
     fn p2_p6_p7_p9_no_story_breaks_the_machine(
         policy in policies(),
-        story in proptest::collection::vec((0.0_f64..900.0, 0.0_f64..1.0, happenings()), 1..120),
+        story in proptest::collection::vec((pauses(), 0.0_f64..1.0, happenings()), 1..120),
     ) {
         live(&policy, &story);
     }
