@@ -80,7 +80,7 @@ impl Lifecycle {
     }
 
     fn settled_at(&self) -> Option<Timestamp> {
-        Some(*self.refreshed.first()? + SETTLING)
+        Some(self.refreshed[0]? + SETTLING)
     }
 
     pub(super) fn left(&self, now: Now) -> Option<SignedDuration> {
@@ -209,7 +209,7 @@ impl Lifecycle {
             }
             return self.probe(Trigger::Refusal, now, policy);
         }
-        let recently = self.refreshed.first().is_some_and(|at| *at + REFUSAL_GAP > now.wall);
+        let recently = self.refreshed[0].is_some_and(|at| at + REFUSAL_GAP > now.wall);
         if recently || self.flight != Flight::Grounded {
             self.note_probe_trouble(verdict, now);
             return self.probe_again(trigger, now, policy);
@@ -271,6 +271,6 @@ impl Lifecycle {
             Some(trouble) if refreshes > 0 => trouble.retry_at,
             _ => self.probes.quiet_until.unwrap_or(now.wall + Duration::from_secs(300)),
         };
-        self.trouble = Some(Trouble { since, refreshes, verdict, retry_at });
+        self.trouble = Some(Trouble { since, refreshes, verdict: verdict.into(), retry_at });
     }
 }

@@ -47,7 +47,7 @@ impl Lifecycle {
     }
 
     fn note_lost(&mut self, now: Now) {
-        let verdict = Verdict::of(Failure::UpstreamUnavailable, LOST);
+        let verdict = Verdict::of(Failure::UpstreamUnavailable, LOST).into();
         self.trouble = Some(Trouble { since: now.wall, refreshes: 1, verdict, retry_at: now.wall });
     }
 }

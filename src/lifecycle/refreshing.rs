@@ -100,7 +100,7 @@ impl Lifecycle {
         self.trouble = None;
         self.not_before = None;
         self.lifetime_repaired = false;
-        self.refreshed.clear();
+        self.refreshed = [None; 3];
         self.probes = super::machine::Probes { last_at: self.probes.last_at, ..Default::default() };
         self.validity = loaded.has_token.then(|| {
             let life = loaded.expires_at.map(|end| positive(end.duration_since(now.wall)));
@@ -125,12 +125,11 @@ impl Lifecycle {
         self.lost = None;
         if self.lifetime_repaired && !promoted.repaired {
             // The limiter counts within one reported lifetime, and this is the first of these.
-            self.refreshed.clear();
+            self.refreshed = [None; 3];
         }
         self.lifetime_repaired = promoted.repaired;
         self.last_life = promoted.life.or(self.last_life);
-        self.refreshed.insert(0, now.wall);
-        self.refreshed.truncate(3);
+        self.refreshed = [Some(now.wall), self.refreshed[0], self.refreshed[1]];
         let refresh_ends = promoted.refresh_expires_at.or_else(|| self.validity.as_ref()?.refresh_expires_at);
         let sent = promoted.sent_at;
         let expires_at = promoted.life.and_then(|life| sent.wall.checked_add(life).ok());
@@ -272,7 +271,7 @@ impl Lifecycle {
             retry_at = moment;
             self.not_before = self.not_before.map(|until| until.min(moment));
         }
-        self.trouble = Some(Trouble { since, refreshes, verdict, retry_at });
+        self.trouble = Some(Trouble { since, refreshes, verdict: verdict.into(), retry_at });
     }
 
     pub(super) fn wanted(&mut self, min_ttl: Duration, now: Now, policy: &Policy) -> Vec<Effect> {
