@@ -36,6 +36,9 @@ pub enum Event {
     Received,
     /// A new value is durable.
     Promoted(Promoted),
+    /// The provider refused how it was asked (a scope, one of two client secrets), not the grant, and there is another
+    /// way, which is tried once, now.
+    Turned,
     /// The refresh brought no value.
     Failed {
         /// What it means.

@@ -230,6 +230,7 @@ impl Lifecycle {
             Event::Aborted { verdict, retry_at } => self.aborted(verdict, retry_at, now, dice, policy),
             Event::Received => self.received(),
             Event::Promoted(promoted) => self.promoted(&promoted, now, dice, policy),
+            Event::Turned => self.turned(now, dice, policy),
             Event::Failed { verdict, commit } => self.failed(verdict, commit, now, dice, policy),
             Event::Probed { generation, outcome } => self.probed(generation, outcome, now, policy),
             Event::Refused { generation, verdict } => self.refused(generation, verdict, now, policy),

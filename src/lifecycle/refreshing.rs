@@ -88,6 +88,20 @@ impl Lifecycle {
         vec![]
     }
 
+    /// The same flight, flown another way. Where it may not fly now, its own time comes.
+    pub(super) fn turned(&mut self, now: Now, dice: f64, policy: &Policy) -> Vec<Effect> {
+        if !self.is_in_flight() {
+            return vec![];
+        }
+        self.flight = Flight::Grounded;
+        let effects = self.take_off(Trigger::Recovery, now, policy);
+        if effects.is_empty() {
+            self.look_again_later(now, dice, policy);
+            self.still_lost(now, dice, policy);
+        }
+        effects
+    }
+
     pub(super) fn loaded(&mut self, loaded: &Loaded, now: Now, dice: f64, policy: &Policy) -> Vec<Effect> {
         // A flight that is out presents what was there before; its outcome is fenced by the generation in the ledger.
         if matches!(self.flight, Flight::Lost { .. }) {

@@ -116,7 +116,9 @@ pub fn export(metrics: &Metrics, before: Option<&View>, view: &View) {
     for flag in &view.flags {
         metrics.credd_credential_flag.with_label_values(&[name, flag]).set(1);
     }
-    date(&metrics.credd_credential_expiration_timestamp_seconds, &[name, "refresh"], view.refresh_expires_at);
+    let ends = &metrics.credd_credential_expiration_timestamp_seconds;
+    date(ends, &[name, "refresh"], view.refresh_expires_at);
+    date(ends, &[name, "client_secret"], view.client_secret_expires_at);
     let dates: [(&GaugeVec, Option<Timestamp>); 7] = [
         (&metrics.credd_credential_renewal_timestamp_seconds, view.refresh_at),
         (&metrics.credd_credential_issued_timestamp_seconds, view.issued_at),

@@ -133,6 +133,7 @@ impl Shard {
         let moved = watched.assignment.store_name != assignment.store_name || watched.assignment.at != assignment.at;
         let (old, new) = (watched.assignment.endpoint(), assignment.endpoint());
         watched.assignment = assignment;
+        (watched.way, watched.left) = Default::default();
         if moved {
             watched.store_version = None;
             watched.store_fingerprint = None;
@@ -276,7 +277,7 @@ impl Shard {
         let theirs = &loaded.material;
         let fingerprint =
             |material: &Material| material.root().map(|root| self.house.ledger.sealer().fingerprint(root));
-        let same_client = theirs.client_id == ours.client_id && theirs.client_secret == ours.client_secret;
+        let same_client = theirs.is_of_same_client(ours);
         if fingerprint(theirs) == fingerprint(ours) {
             // The same grant: only a new client, or a static key's own facts, are news.
             let same_facts = watched.assignment.kind.is_refreshable() || theirs.expires_at == ours.expires_at;
@@ -318,6 +319,8 @@ impl Shard {
             material = Material {
                 client_id: material.client_id,
                 client_secret: material.client_secret,
+                client_secret_next: material.client_secret_next,
+                client_secret_expires_at: material.client_secret_expires_at,
                 private_key: material.private_key,
                 other: material.other,
                 generation: Some(generation),

@@ -64,6 +64,7 @@ impl Shard {
         let before = watched.state(now);
         let word_before = watched.life.since();
         let mut life = watched.life.clone();
+        let new_material = matches!(event, Event::Loaded(_));
         let effects = life.step(event, now, (self.house.dice)(), &watched.assignment.policy);
         let state_changed = life.since() != word_before;
         let incidents: Vec<Fact> =
@@ -93,6 +94,9 @@ impl Shard {
             }
         }
         watched.life = life;
+        if new_material {
+            (watched.way, watched.left) = Default::default();
+        }
         if let Some(value) = note.value {
             watched.material = Some(value.material.into());
         }

@@ -52,7 +52,7 @@ impl Shard {
             self.happen(id, Event::Aborted { verdict, retry_at: Some(until) }, Note::quiet(trigger)).await;
             return;
         }
-        let Some((subject, root)) = watched.subject().and_then(|subject| {
+        let Some((subject, root)) = watched.request().and_then(|subject| {
             let root = subject.material.root()?.clone();
             Some((subject, root))
         }) else {
@@ -176,7 +176,10 @@ impl Shard {
                     landing.landed_at.wall,
                     verdict.failure != Failure::UpstreamUnavailable,
                 );
-                self.count_failure(id, &verdict, "refresh");
+                let turned = self.watched.get_mut(id).is_some_and(|watched| watched.turn(&verdict));
+                if !turned {
+                    self.count_failure(id, &verdict, "refresh");
+                }
                 if let Some(watched) = self.watched.get_mut(id) {
                     watched.last_verdict = Some(verdict.clone());
                 }
@@ -191,9 +194,9 @@ impl Shard {
                     verdict: Some(verdict.clone()),
                     duration: Some(duration),
                     flight: Some(FlightStep::Close { attempt, outcome }),
-                    ..Note::of("refresh_failed", trigger)
+                    ..Note::of(if turned { "refresh_turned" } else { "refresh_failed" }, trigger)
                 };
-                let event = Event::Failed { verdict, commit };
+                let event = if turned { Event::Turned } else { Event::Failed { verdict, commit } };
                 if let Err(error) = self.step(id, event.clone(), note).await {
                     tracing::error!(credential = %id, %error, "a refused refresh was not written; recovery will close it");
                     self.happen(id, event, Note::quiet(trigger)).await;
@@ -283,6 +286,7 @@ impl Shard {
         });
         if let Some(watched) = self.watched.get_mut(id) {
             watched.last_verdict = None;
+            watched.left = None;
             if write_back {
                 watched.write_back_wanted = generation.max(watched.write_back_wanted);
             }

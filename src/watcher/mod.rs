@@ -16,6 +16,7 @@ mod metronome;
 mod probe;
 mod stores;
 mod watched;
+mod way;
 mod write_back;
 
 pub use deadlines::Deadlines;
@@ -92,8 +93,9 @@ impl House {
     }
 
     fn learn(&self, material: &Material) {
-        let Material { access_token, refresh_token, client_secret, private_key, .. } = material;
-        let secrets = [access_token, refresh_token, client_secret, private_key].into_iter().flatten();
+        let Material { access_token, refresh_token, client_secret, client_secret_next, private_key, .. } = material;
+        let secrets = [access_token, refresh_token, client_secret, client_secret_next, private_key];
+        let secrets = secrets.into_iter().flatten();
         secrets.for_each(|secret| (self.secrets)(secret));
     }
 

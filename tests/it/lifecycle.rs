@@ -49,6 +49,7 @@ fn verdict(words: &[&str]) -> Verdict {
     for word in &words[1..] {
         match word.split_once('=') {
             Some(("after", wait)) => verdict.retry_after = Some(span(wait)),
+            Some(("cause", cause)) => verdict.cause = Some(cause.to_owned()),
             _ if *word == "definitive" => verdict.definitive = true,
             _ => {}
         }
@@ -67,6 +68,7 @@ fn event(words: &[&str], now: Now, life: &Lifecycle) -> Event {
         ["prepared"] => Event::Prepared(attempt),
         ["sent"] => Event::Sent(now.wall + Duration::from_secs(60)),
         ["received"] => Event::Received,
+        ["turned"] => Event::Turned,
         ["aborted"] => {
             Event::Aborted { verdict: Verdict::of(Failure::UpstreamUnavailable, "ledger_unwritable"), retry_at: None }
         }

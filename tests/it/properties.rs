@@ -74,6 +74,7 @@ fn happenings() -> impl Strategy<Value = Happening> {
             H::Plain(Event::Aborted { verdict, retry_at })
         }),
         3 => Just(H::Plain(Event::Received)),
+        1 => Just(H::Plain(Event::Turned)),
         5 => (-1_i64..3, lives(), any::<bool>()).prop_map(|(on, life, repaired)| H::Promoted(on, life, repaired)),
         6 => (verdicts(), proptest::sample::select(commits))
             .prop_map(|(verdict, commit)| H::Plain(Event::Failed { verdict, commit })),
@@ -139,7 +140,7 @@ impl Watch {
     fn told(&mut self, event: &Event, life: &Lifecycle, policy: &Policy) {
         match event {
             Event::Found(Found::Received { .. }) => self.in_the_air = true,
-            Event::Aborted { .. } | Event::Found(_) => self.in_the_air = false,
+            Event::Aborted { .. } | Event::Turned | Event::Found(_) => self.in_the_air = false,
             Event::Failed { verdict, .. } => {
                 self.in_the_air = false;
                 self.evidence |= verdict.failure == Failure::CredentialRevoked;
