@@ -144,6 +144,10 @@ metrics! {
     credd_scheduler_lag_seconds: Histogram in QUICK;
     /// Whether the ledger took the last write.
     credd_ledger_up: IntGauge;
+    /// 1 while the wall clock has jumped so far that time since boot alone decides.
+    credd_clock_untrusted: IntGauge;
+    /// Jumps of the wall clock of more than 5 s that were noticed.
+    credd_clock_steps_total: IntCounter;
     /// How long the ledger takes.
     credd_ledger_operation_duration_seconds: HistogramVec["operation"] in QUICK;
     /// Tasks that panicked; anything but 0 is a bug.

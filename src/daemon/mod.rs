@@ -5,6 +5,7 @@ mod house;
 mod ports;
 mod resources;
 mod startup;
+mod time;
 
 pub use admin::{put, remove};
 pub use ports::{LedgerDocuments, LedgerOutbox};
@@ -22,7 +23,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, SteadyClock},
     config::{Loaded, References, Reloader},
     metrics::Metrics,
     oncall::Oncall,
@@ -122,7 +123,9 @@ impl Daemon {
     /// Starts: everything is opened and bound before anything is served, and credentials that the ledger has never seen
     /// good are looked at before it says ready.
     pub async fn start(loaded: Loaded, environment: Environment) -> Result<Self, StartError> {
-        let clock = environment.clock.clone();
+        let steady = Arc::new(SteadyClock::new(environment.clock.clone()));
+        let clock: Arc<dyn Clock> = steady.clone();
+        let environment = Environment { clock: clock.clone(), ..environment };
         let config = loaded.config.clone();
         let metrics = Metrics::new();
         metrics.credd_build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), resources::features()]).set(1);
@@ -141,7 +144,7 @@ impl Daemon {
         let exporter = scrape::Exporter::new(metrics.clone(), MOST_SERIES);
         publisher.observe(move |change| exporter.apply(change));
         let embedded = Arc::new(Embedded::new(Arc::new(LedgerDocuments(ledger.clone()))));
-        let resources = Resources::open(&config, Some(embedded), &references, clock.clone()).await?;
+        let resources = Resources::open(&config, Some(embedded), &references, steady.clone()).await?;
         let places = resources::places(&config);
         let health_listener = TcpListener::bind(config.server.health).await.map_err(|error| {
             StartError::Environment(format!(
@@ -268,10 +271,13 @@ impl Daemon {
         };
         let syncing = watch.wait_for_stores(syncing);
         let watch = watch.run(syncing, daemon.stop_faces.clone());
+        let time = time::TimeWatch { clock: steady, ledger: daemon.ledger.clone(), metrics: daemon.metrics.clone() };
+        let time = time.run(daemon.stop_faces.clone());
         let follower = daemon.follow_settings(reloader, resources, loaded, environment);
         let mut daemon = daemon;
         daemon.faces.push(tokio::spawn(follower));
         daemon.faces.push(tokio::spawn(watch));
+        daemon.faces.push(tokio::spawn(time));
         drop(looking);
         tracing::info!(
             socket = %daemon.socket.display(),

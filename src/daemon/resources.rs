@@ -9,7 +9,7 @@ use std::{
 use super::{ByName, StartError};
 use crate::{
     catalogue::Catalogue,
-    clock::Clock,
+    clock::{Clock, SteadyClock},
     config::{Config, Credential, Difference, References},
     credential::{CredentialId, Resolve, StoreReference},
     fetch::{Fetch, FetchSettings},
@@ -163,9 +163,11 @@ impl Resources {
         config: &Config,
         embedded: Option<Arc<dyn SecretStore>>,
         references: &Arc<References>,
-        clock: Arc<dyn Clock>,
+        clock: Arc<SteadyClock>,
     ) -> Result<Self, StartError> {
         let fetch = Fetch::new(FetchSettings::default()).map_err(|error| StartError::Environment(error.to_string()))?;
+        let witnessed = clock.clone();
+        let fetch = fetch.telling_dates(Arc::new(move |origin, date| witnessed.heard(origin, date)));
         let fetch = Arc::new(fetch);
         let mut resources = Self {
             catalogue: catalogue(config)?,

@@ -19,6 +19,8 @@ pub enum Event {
     Unchanged,
     /// Time passed.
     Tick,
+    /// The wall clock was put forward by that much, and dates that are spans in disguise move along.
+    ClockStepped(jiff::SignedDuration),
     /// A beat of the policy's cron expression: plan a probe, this long from now.
     Beat(Duration),
     /// The intent is durable.

@@ -224,6 +224,7 @@ impl Lifecycle {
             Event::Loaded(loaded) => self.loaded(&loaded, now, dice, policy),
             Event::Unchanged => self.unchanged(now),
             Event::Tick => vec![],
+            Event::ClockStepped(by) => self.clock_stepped(by, now, dice),
             Event::Beat(offset) => self.beat(offset, now, policy),
             Event::Prepared(attempt) => self.prepared(attempt),
             Event::Sent(deadline) => self.sent(deadline, now),

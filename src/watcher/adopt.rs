@@ -37,11 +37,12 @@ impl Shard {
                 None
             }).map(Box::new),
         };
-        let mut watched = Watched::new(assignment);
+        let mut watched = Watched::new(assignment, self.house.clock.stepped());
+        watched.flags.clock_untrusted = self.house.clock.is_doubted();
         watched.first_look = first_look;
         let (mut open, mut begins_anew) = (None, false);
         if let Some(record) = record {
-            let life = kept::revived(&record, &self.house.boot_id);
+            let life = kept::revived(&record, &self.house.boot_id, now);
             begins_anew = life.is_none();
             watched.life = life.unwrap_or_else(|| lifecycle::Lifecycle::at(record.generation));
             if let Some(material) = &record.material {
@@ -111,6 +112,7 @@ impl Shard {
                     sent_at: crate::clock::Now { wall: attempt.prepared_at, boot: now.boot },
                     landed_at: crate::clock::Now { wall: at, boot: now.boot },
                     result: Ok(crate::fetch::Exchange::Replied(reply)),
+                    works: None,
                 };
                 self.flown(id, landing).await;
                 Ok(())

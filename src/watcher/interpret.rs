@@ -17,7 +17,15 @@ use crate::{
 /// What a refresh brought.
 pub(super) enum Refreshed {
     Tokens(Box<Tokens>),
-    No { verdict: Verdict, commit: Commit },
+    /// A server error whose body holds a token (FM-05).
+    Doubtful {
+        tokens: Box<Tokens>,
+        verdict: Verdict,
+    },
+    No {
+        verdict: Verdict,
+        commit: Commit,
+    },
 }
 
 /// Reads the end of a flight.
@@ -68,6 +76,14 @@ pub(super) fn reply_to_refresh(
     } else {
         verdict
     };
+    if reply.status >= 500 {
+        // Whoever stamped it so may not be the one who wrote it.
+        let mut as_success = reply.clone();
+        as_success.status = 200;
+        if let Ok(tokens) = provider.tokens_for(&as_success, presented(kind, surface), sent_at, last_life) {
+            return Refreshed::Doubtful { tokens: Box::new(tokens), verdict };
+        }
+    }
     Refreshed::No { verdict, commit }
 }
 

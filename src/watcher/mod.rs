@@ -5,6 +5,7 @@
 
 mod adopt;
 mod asks;
+mod capture;
 mod deadlines;
 mod effects;
 mod endpoint;
@@ -15,6 +16,7 @@ mod kept;
 mod metronome;
 mod probe;
 mod stores;
+mod vouch;
 mod watched;
 mod way;
 mod write_back;
@@ -33,7 +35,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -77,7 +79,9 @@ struct House {
 
 impl House {
     fn endpoints(&self) -> std::sync::MutexGuard<'_, Endpoints> {
-        self.endpoints.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        let mut endpoints = self.endpoints.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        endpoints.follow(self.clock.stepped());
+        endpoints
     }
 
     fn admit(&self, endpoint: &str, id: &CredentialId, now: Timestamp) -> Admission {
@@ -170,6 +174,8 @@ struct Shard {
     house: Arc<House>,
     watched: HashMap<CredentialId, Watched>,
     deadlines: Deadlines,
+    /// Steps of the clock that were taken over, and whether it was doubted, when this shard last looked.
+    time: (SignedDuration, bool),
     /// Those of a life that ended in a panic: they begin anew from the ledger.
     lost: Vec<Assignment>,
     /// Refresh requests of this shard that are out.
@@ -189,7 +195,8 @@ impl Shard {
     ) -> Self {
         let (back, inbox) = inbox;
         let (watched, deadlines) = (HashMap::new(), Deadlines::default());
-        Self { number, house, watched, deadlines, lost: Vec::new(), air: TaskTracker::new(), inbox, back, asks }
+        let time = (house.clock.stepped(), house.clock.is_doubted());
+        Self { number, house, watched, deadlines, time, lost: Vec::new(), air: TaskTracker::new(), inbox, back, asks }
     }
 
     /// Until told to stop. Flights that are out then still report: the fleet drains them before it drops the doors.
@@ -280,12 +287,28 @@ impl Shard {
     async fn wake_due(&mut self) {
         loop {
             let now = self.house.clock.now();
+            let time = (self.house.clock.stepped(), self.house.clock.is_doubted());
+            if time != self.time {
+                self.time = time;
+                self.replan().await;
+                continue;
+            }
             let Some((at, id)) = self.deadlines.take_due(now.wall) else { return };
             let Some(watched) = self.watched.get_mut(&id) else { continue };
             watched.deadline = None;
             let late = now.wall.duration_since(at).as_secs_f64();
             self.house.metrics.credd_scheduler_lag_seconds.observe(late.max(0.0));
             self.happen(&id, Event::Tick, effects::Note::quiet(Trigger::Schedule)).await;
+        }
+    }
+
+    /// The clock stepped, or is doubted: each credential is looked at, and its deadline entered anew.
+    async fn replan(&mut self) {
+        let all: Vec<CredentialId> = self.watched.keys().cloned().collect();
+        for id in all {
+            self.happen(&id, Event::Tick, effects::Note::quiet(Trigger::Schedule)).await;
+            let doubted = self.time.1;
+            self.flag(&id, |flags| flags.clock_untrusted = doubted);
         }
     }
 

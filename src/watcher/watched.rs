@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::oneshot;
 
 use super::way::Way;
@@ -61,6 +61,8 @@ impl Assignment {
 pub(super) struct Watched {
     pub assignment: Assignment,
     pub life: Lifecycle,
+    /// The sum of the clock's steps that its dates have moved along with.
+    pub stepped: SignedDuration,
     pub material: Option<Arc<Material>>,
     pub store_version: Option<String>,
     /// Of the root secret that last came from, or was written to, the home store.
@@ -96,6 +98,7 @@ pub(super) struct Flags {
     pub writeback_pending: bool,
     pub unsaved: bool,
     pub scope_reduced: bool,
+    pub clock_untrusted: bool,
 }
 
 /// What would satisfy somebody who waits.
@@ -119,10 +122,11 @@ pub(super) struct Waiting {
 }
 
 impl Watched {
-    pub fn new(assignment: Assignment) -> Self {
+    pub fn new(assignment: Assignment, stepped: SignedDuration) -> Self {
         Self {
             assignment,
             life: Lifecycle::default(),
+            stepped,
             material: None,
             store_version: None,
             store_fingerprint: None,
@@ -212,6 +216,7 @@ impl Watched {
             (self.flags.writeback_pending, "writeback_pending"),
             (self.flags.unsaved, "unsaved"),
             (self.flags.scope_reduced, "scope_reduced"),
+            (self.flags.clock_untrusted, "clock_untrusted"),
         ];
         View {
             name: assignment.id.clone(),
