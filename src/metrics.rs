@@ -134,6 +134,8 @@ metrics! {
     credd_build_info: IntGaugeVec["version", "features"];
     /// Whether the settings file on disk is the one in force.
     credd_config_last_reload_successful: IntGauge;
+    /// Faults in the files of the provider folder; such a file is not used, and what it said before stays in force.
+    credd_provider_file_problems: IntGauge;
     /// Unix time at which settings were last applied.
     credd_config_last_reload_success_timestamp_seconds: IntGauge;
     /// Credentials in the settings, by home store.

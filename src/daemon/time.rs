@@ -21,6 +21,8 @@ pub(super) struct TimeWatch {
     pub clock: Arc<SteadyClock>,
     pub ledger: Ledger,
     pub metrics: Metrics,
+    /// Wakes whoever plans by the clock.
+    pub wake: Box<dyn Fn() + Send + Sync>,
 }
 
 impl TimeWatch {
@@ -32,6 +34,7 @@ impl TimeWatch {
         loop {
             if let Some(noticed) = self.clock.look() {
                 by = self.say(noticed);
+                (self.wake)();
             }
             let doubted = self.clock.is_doubted();
             self.metrics.credd_clock_untrusted.set(i64::from(doubted));

@@ -17,6 +17,8 @@ pub enum Event {
     Loaded(Loaded),
     /// The home store was asked for a newer value and has none.
     Unchanged,
+    /// The settings say anew when a static key ends.
+    Ends(Option<Timestamp>, ExpirySource),
     /// Time passed.
     Tick,
     /// The wall clock was put forward by that much, and dates that are spans in disguise move along.

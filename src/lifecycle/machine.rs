@@ -223,6 +223,7 @@ impl Lifecycle {
         let mut effects = match event {
             Event::Loaded(loaded) => self.loaded(&loaded, now, dice, policy),
             Event::Unchanged => self.unchanged(now),
+            Event::Ends(end, source) => self.ends(end, source, policy),
             Event::Tick => vec![],
             Event::ClockStepped(by) => self.clock_stepped(by, now, dice),
             Event::Beat(offset) => self.beat(offset, now, policy),

@@ -124,6 +124,17 @@ impl Lifecycle {
         vec![]
     }
 
+    /// Somebody prolonged a static key, or found out when it ends. What can be renewed says so itself.
+    pub(super) fn ends(&mut self, end: Option<Timestamp>, source: ExpirySource, policy: &Policy) -> Vec<Effect> {
+        if let Some(validity) = self.validity.as_mut().filter(|_| !policy.kind.is_refreshable()) {
+            validity.expires_at = end;
+            validity.life =
+                end.map(|end| Duration::try_from(end.duration_since(validity.issued_at)).unwrap_or_default());
+            validity.source = source;
+        }
+        vec![]
+    }
+
     /// A reader's call was refused. A value that is already history says nothing about its successor.
     pub(super) fn refused(
         &mut self,

@@ -134,7 +134,10 @@ impl Shard {
         watched.leaving = false;
         let moved = watched.assignment.store_name != assignment.store_name || watched.assignment.at != assignment.at;
         let (old, new) = (watched.assignment.endpoint(), assignment.endpoint());
+        let other_end = watched.assignment.expires_at != assignment.expires_at;
         watched.assignment = assignment;
+        let material = watched.material.as_ref().filter(|_| other_end);
+        let end = material.map(|material| expiry(material, &watched.assignment, now.wall));
         (watched.way, watched.left) = Default::default();
         if moved {
             watched.store_version = None;
@@ -146,6 +149,9 @@ impl Shard {
         if matches!(watched.life.standing(), lifecycle::Standing::Misconfigured) {
             // S-MIS is left by a changed client configuration.
             self.happen(&id, Event::Release, Note::of("released", Trigger::StoreChange)).await;
+        }
+        if let Some((end, source)) = end {
+            self.happen(&id, Event::Ends(end, source), Note::of("changed", Trigger::Operator)).await;
         }
         self.load(&id, LoadReason::Changed);
         self.publish(&id);

@@ -127,6 +127,8 @@ enum Message {
     StoreChanged(CredentialId),
     /// The home store stopped answering for it, or answers again and nothing has changed.
     StoreStale(CredentialId, bool),
+    /// The clock stepped, or is doubted, or no longer.
+    Time,
     /// A load ended.
     Loaded { id: CredentialId, why: LoadReason, result: Result<Box<FromStore>, StoreError> },
     /// A flight ended.
@@ -331,6 +333,8 @@ impl Shard {
             Message::Change(assignment) => self.change(*assignment).await,
             Message::Forget(id) => self.forget(&id).await,
             Message::StoreChanged(id) => self.load(&id, LoadReason::Changed),
+            // Seen on the way to whatever is due.
+            Message::Time => {}
             Message::StoreStale(id, stale) => self.flag(&id, |flags| flags.store_stale = stale),
             Message::Loaded { id, why, result } => self.loaded(&id, why, result).await,
             Message::Flown { id, landing } => self.flown(&id, *landing).await,

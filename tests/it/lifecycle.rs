@@ -64,6 +64,7 @@ fn event(words: &[&str], now: Now, life: &Lifecycle) -> Event {
         ["loaded", "endless"] => Event::Loaded(loaded(life, true, None)),
         ["loaded", time] => Event::Loaded(loaded(life, true, Some(now.wall + span(time)))),
         ["tick"] => Event::Tick,
+        ["ends", time] => Event::Ends(Some(now.wall + span(time)), ExpirySource::Configured),
         ["beat", offset] => Event::Beat(span(offset)),
         ["prepared"] => Event::Prepared(attempt),
         ["sent"] => Event::Sent(now.wall + Duration::from_secs(60)),

@@ -65,7 +65,7 @@ async fn rf36_steps_of_the_clock_refresh_nothing_and_end_nothing() {
     let by = moved.duration_since(before);
     assert!((by - SignedDuration::from_mins(5)).abs() < SignedDuration::from_secs(1), "{by:#}");
 
-    for wild in [300 + 3_600, 300 - 3_600, -1_800_000_000] {
+    for wild in [300 + 3_600, -1_800_000_000] {
         clock.wall.store(wild, SeqCst);
         metric(&world, "credd_clock_untrusted 1").await;
         let health = until("health warns", async || {

@@ -111,6 +111,7 @@ async fn fm05_a_token_that_does_not_work_reaches_nobody_and_is_kept() {
     let kept = kept.iter().find(|(known, ..)| *known == attempt).expect("the reply is kept");
     assert_eq!(kept.2.body, body.as_bytes());
     assert_eq!(token(&world.read("bot").await), seed.access_token.expose());
+    assert_eq!(world.act("bot", "refresh").await.status, 200);
     world.reaches("bot", 2).await;
     assert_ne!(token(&world.read("bot").await), "of-somebody-else");
     world.stop().await;
