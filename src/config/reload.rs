@@ -23,6 +23,9 @@ const MOST_LOOKS: usize = 25;
 /// The net below the watch, which sees no change on some network file systems.
 const SWEEP: Duration = Duration::from_secs(30);
 
+/// The name of the bytes that were looked at, and the settings in them with the name of their provider files.
+type Look = (String, Result<(Loaded, String), Problems>);
+
 /// How a reload ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -119,7 +122,7 @@ impl Reloader {
     }
 
     /// `None`: the very bytes that were looked at before, and nobody asked.
-    async fn read(&mut self) -> Option<(String, Result<(Loaded, String), Problems>)> {
+    async fn read(&mut self) -> Option<Look> {
         let providers = self.providers.clone();
         let Some(path) = self.current.path.clone() else {
             // There was no file at the start; one may have come, and only who asks shall begin to use it.
@@ -188,7 +191,7 @@ impl Reloader {
         tokio::task::spawn_blocking(work).await.unwrap_or_else(panicked)
     }
 
-    fn judge(&mut self, read: Option<(String, Result<(Loaded, String), Problems>)>) -> Option<Loaded> {
+    fn judge(&mut self, read: Option<Look>) -> Option<Loaded> {
         let (seen, result) = read?;
         self.seen = seen;
         match result {
