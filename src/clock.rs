@@ -1,10 +1,14 @@
 //! The only reader of clocks: wall time for dates, boot time (which counts suspend) for durations.
 
+mod steady;
+
 use std::{fmt, time::Duration};
 
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+
+pub use steady::{Noticed, Steady, SteadyClock};
 
 /// One look at both clocks. Decisions take it as an argument, so that tests can move time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +25,14 @@ pub trait Clock: Send + Sync + fmt::Debug {
     fn now(&self) -> Now;
     /// Ends when that much time has passed (or a little later).
     fn sleep(&self, time: Duration) -> BoxFuture<'static, ()>;
+    /// The sum of the steps of the wall clock that were taken over since the start; what was planned by date moves along.
+    fn stepped(&self) -> SignedDuration {
+        SignedDuration::ZERO
+    }
+    /// Whether the wall clock has jumped so far that its dates are not believed for now.
+    fn is_doubted(&self) -> bool {
+        false
+    }
 }
 
 /// The machine's own clocks.

@@ -152,6 +152,8 @@ metrics! {
     credd_build_info: IntGaugeVec["version", "features"];
     /// Whether the settings file on disk is the one in force.
     credd_config_last_reload_successful: IntGauge;
+    /// Faults in the files of the provider folder; such a file is not used, and what it said before stays in force.
+    credd_provider_file_problems: IntGauge;
     /// Unix time at which settings were last applied.
     credd_config_last_reload_success_timestamp_seconds: IntGauge;
     /// Credentials in the settings, by home store.
@@ -162,6 +164,10 @@ metrics! {
     credd_scheduler_lag_seconds: Histogram in QUICK;
     /// Whether the ledger took the last write.
     credd_ledger_up: IntGauge;
+    /// 1 while the wall clock has jumped so far that time since boot alone decides.
+    credd_clock_untrusted: IntGauge;
+    /// Jumps of the wall clock of more than 5 s that were noticed.
+    credd_clock_steps_total: IntCounter;
     /// How long the ledger takes.
     credd_ledger_operation_duration_seconds: HistogramVec["operation"] in QUICK;
     /// Tasks that panicked; anything but 0 is a bug.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Context, audit, check, client::Client};
 use crate::{
     catalogue::Catalogue,
-    clock::{Clock, SystemClock},
+    clock::{Clock, SteadyClock, SystemClock},
     config::{Loaded, References},
     daemon::{LedgerDocuments, Resources},
     store::{SecretStore, embedded::Embedded},
@@ -56,7 +56,7 @@ pub async fn run(context: Context, args: check::Args) -> ExitCode {
 }
 
 async fn reach(context: &Context, loaded: &Loaded, online: bool) -> Vec<Found> {
-    let clock = Arc::new(SystemClock);
+    let clock = Arc::new(SteadyClock::new(Arc::new(SystemClock)));
     let references = Arc::new(References::new(loaded.path.as_deref(), Redactor::default()));
     let running = Client::operator(context).is_answering().await;
     let mut found = Vec::new();

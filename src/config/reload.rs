@@ -23,6 +23,9 @@ const MOST_LOOKS: usize = 25;
 /// The net below the watch, which sees no change on some network file systems.
 const SWEEP: Duration = Duration::from_secs(30);
 
+/// The name of the bytes that were looked at, and the settings in them with the name of their provider files.
+type Look = (String, Result<(Loaded, String), Problems>);
+
 /// How a reload ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -51,10 +54,13 @@ impl Reload {
 pub struct Reloader {
     current: Loaded,
     providers: Vec<String>,
+    /// Of the provider files that are in force.
+    provider_files: String,
     metrics: Metrics,
     clock: Arc<dyn Clock>,
     asked: mpsc::Receiver<oneshot::Sender<Outcome>>,
     touched: mpsc::Receiver<()>,
+    touch: mpsc::Sender<()>,
     /// Ends the watch when dropped.
     _watcher: Option<notify::RecommendedWatcher>,
     /// Who waits for an answer.
@@ -72,17 +78,20 @@ impl Reloader {
     pub fn new(loaded: Loaded, providers: Vec<String>, metrics: Metrics, clock: Arc<dyn Clock>) -> (Reload, Self) {
         let (ask, asked) = mpsc::channel(64);
         let (touch, touched) = mpsc::channel(1);
-        let watcher = loaded.path.as_deref().and_then(|path| watch(path, touch));
+        let watcher = watch(&loaded, touch.clone());
+        let provider_files = mark(loaded.config.providers.as_deref());
         metrics.credd_config_last_reload_successful.set(1);
         metrics.credd_config_last_reload_success_timestamp_seconds.set(clock.now().wall.as_second());
         let seen = loaded.sha256_prefix.clone();
         let reloader = Self {
             current: loaded,
             providers,
+            provider_files,
             metrics,
             clock,
             asked,
             touched,
+            touch,
             _watcher: watcher,
             waiting: vec![],
             dirty: false,
@@ -113,7 +122,7 @@ impl Reloader {
     }
 
     /// `None`: the very bytes that were looked at before, and nobody asked.
-    async fn read(&mut self) -> Option<(String, Result<Loaded, Problems>)> {
+    async fn read(&mut self) -> Option<Look> {
         let providers = self.providers.clone();
         let Some(path) = self.current.path.clone() else {
             // There was no file at the start; one may have come, and only who asks shall begin to use it.
@@ -122,14 +131,17 @@ impl Reloader {
             if self.waiting.is_empty() {
                 return None;
             }
-            return Some((String::new(), self.aside(move || load(None, &providers)).await));
+            return Some((String::new(), self.aside(move || load(None, &providers).map(with_mark)).await));
         };
         let bytes = match self.settled(&path).await {
             Ok(bytes) => bytes,
             Err(problems) => return Some((String::new(), Err(problems))),
         };
         let seen = fingerprint(&bytes);
-        if seen == self.seen && self.waiting.is_empty() {
+        let folder = self.current.config.providers.clone();
+        let files = self.aside(move || Ok(mark(folder.as_deref()))).await;
+        let alike = files.is_ok_and(|files| files == self.provider_files);
+        if seen == self.seen && alike && self.waiting.is_empty() {
             return None;
         }
         // A full disk or a careless redirection leaves an empty file, and that must not withdraw every token.
@@ -137,7 +149,7 @@ impl Reloader {
             let help = "write a comment into it if no credential shall be left, or restore it";
             return Some((seen, Err(Problems(vec![Problem::of_file(&path, "has become empty", help)]))));
         }
-        Some((seen, self.aside(move || load_bytes(&path, bytes, &providers)).await))
+        Some((seen, self.aside(move || load_bytes(&path, bytes, &providers).map(with_mark)).await))
     }
 
     /// The file, once it has been the same for a while: an editor that writes in place is not read halfway.
@@ -179,18 +191,22 @@ impl Reloader {
         tokio::task::spawn_blocking(work).await.unwrap_or_else(panicked)
     }
 
-    fn judge(&mut self, read: Option<(String, Result<Loaded, Problems>)>) -> Option<Loaded> {
+    fn judge(&mut self, read: Option<Look>) -> Option<Loaded> {
         let (seen, result) = read?;
         self.seen = seen;
         match result {
-            Ok(loaded) => {
+            Ok((loaded, provider_files)) => {
                 let again = self.wrong.take().is_some();
                 let now = self.clock.now().wall.as_second();
                 self.metrics.credd_config_last_reload_successful.set(1);
                 self.metrics.credd_config_last_reload_success_timestamp_seconds.set(now);
                 let before = std::mem::replace(&mut self.current, loaded);
                 let sha256 = self.current.sha256_prefix.as_str();
-                if before.config == self.current.config {
+                let same_files = std::mem::replace(&mut self.provider_files, provider_files) == self.provider_files;
+                if before.config.providers != self.current.config.providers {
+                    self._watcher = watch(&self.current, self.touch.clone());
+                }
+                if before.config == self.current.config && same_files {
                     if again || !self.waiting.is_empty() {
                         tracing::info!(sha256, "the settings file is good and says what holds already");
                     }
@@ -198,7 +214,7 @@ impl Reloader {
                     return None;
                 }
                 let changes = difference(&before.config, &self.current.config).summary();
-                tracing::info!(sha256, changes, "new settings");
+                tracing::info!(sha256, changes, provider_files_changed = !same_files, "new settings");
                 self.answer(&Outcome::Applied);
                 Some(self.current.clone())
             }
@@ -224,12 +240,39 @@ impl Reloader {
     }
 }
 
-/// Watches the folder of the file, and that of the file it links to.
-fn watch(path: &Path, touch: mpsc::Sender<()>) -> Option<notify::RecommendedWatcher> {
+fn with_mark(loaded: Loaded) -> (Loaded, String) {
+    let mark = mark(loaded.config.providers.as_deref());
+    (loaded, mark)
+}
+
+/// Names what the files of the provider folder say, together.
+fn mark(folder: Option<&Path>) -> String {
+    let Some(folder) = folder else { return String::new() };
+    let mut files: Vec<PathBuf> = match std::fs::read_dir(folder) {
+        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
+        Err(_) => vec![folder.to_owned()],
+    };
+    files.retain(|file| file.extension().is_some_and(|end| end == "toml"));
+    files.sort();
+    // What cannot be read now may be readable later, and that is a change.
+    let said = files.iter().map(|file| {
+        format!(
+            "{}={}\n",
+            file.display(),
+            std::fs::read(file).map_or_else(|_| String::new(), |text| fingerprint(&text))
+        )
+    });
+    fingerprint(said.collect::<String>().as_bytes())
+}
+
+/// Watches the folder of the file, that of the file it links to, and that of the providers.
+fn watch(loaded: &Loaded, touch: mpsc::Sender<()>) -> Option<notify::RecommendedWatcher> {
+    let path = loaded.path.as_deref()?;
     let folder =
         |path: &Path| path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new(".")).to_owned();
     let mut folders: Vec<PathBuf> = vec![folder(path)];
     folders.extend(path.canonicalize().ok().map(|target| folder(&target)));
+    folders.extend(loaded.config.providers.clone().filter(|folder| folder.exists()));
     folders.dedup();
     let seen = move |event: notify::Result<notify::Event>| {
         if !matches!(event, Ok(notify::Event { kind: notify::EventKind::Access(_), .. })) {

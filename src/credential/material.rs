@@ -29,6 +29,10 @@ pub struct Material {
     pub client_id: Option<String>,
     /// The client's secret.
     pub client_secret: Option<Secret>,
+    /// The one that is to take its place: where the provider refuses the client with one of the two, the other is tried.
+    pub client_secret_next: Option<Secret>,
+    /// When the client's secret ends (RFC 7591 §3.2.1; 0 there means never).
+    pub client_secret_expires_at: Option<Timestamp>,
     /// A PEM private key, for assertions.
     pub private_key: Option<Secret>,
     /// Our marker: which grant this is.
@@ -142,6 +146,7 @@ impl Material {
         }
         material.refresh_token = take_secret(&mut object, "refresh_token")?;
         material.client_secret = take_secret(&mut object, "client_secret")?;
+        material.client_secret_next = take_secret(&mut object, "client_secret_next")?;
         material.private_key = take_secret(&mut object, "private_key")?;
         material.token_type = take_text(&mut object, "token_type")?;
         material.scope = take_text(&mut object, "scope")?;
@@ -150,6 +155,8 @@ impl Material {
         material.attempt_id = take_text(&mut object, "attempt_id")?;
         material.expires_at = take_date(&mut object, "expires_at")?;
         material.refresh_expires_at = take_date(&mut object, "refresh_expires_at")?;
+        material.client_secret_expires_at =
+            take_date(&mut object, "client_secret_expires_at")?.filter(|at| *at != Timestamp::UNIX_EPOCH);
         material.generation = match object.remove("generation") {
             None | Some(Value::Null) => None,
             Some(value) => {
@@ -183,6 +190,7 @@ impl Material {
         put("access_token", secret(&self.access_token));
         put("refresh_token", secret(&self.refresh_token));
         put("client_secret", secret(&self.client_secret));
+        put("client_secret_next", secret(&self.client_secret_next));
         put("private_key", secret(&self.private_key));
         put("token_type", self.token_type.clone().map(Value::from));
         put("scope", self.scope.clone().map(Value::from));
@@ -191,8 +199,18 @@ impl Material {
         put("attempt_id", self.attempt_id.clone().map(Value::from));
         put("expires_at", self.expires_at.map(|at| Value::from(at.to_string())));
         put("refresh_expires_at", self.refresh_expires_at.map(|at| Value::from(at.to_string())));
+        put("client_secret_expires_at", self.client_secret_expires_at.map(|at| Value::from(at.to_string())));
         put("generation", self.generation.map(|generation| Value::from(generation.0)));
         Secret::new(Value::Object(object).to_string())
+    }
+
+    /// Whether both show the same OAuth client, by the same secrets.
+    pub fn is_of_same_client(&self, other: &Self) -> bool {
+        let client = |it: &Self| {
+            let secrets = (it.client_secret.clone(), it.client_secret_next.clone());
+            (it.client_id.clone(), secrets, it.client_secret_expires_at)
+        };
+        client(self) == client(other)
     }
 
     /// The part that identifies the grant: a change of it in a home store is a change of the credential.
@@ -242,7 +260,8 @@ mod tests {
     #[test]
     fn a_document_survives_the_round_trip_with_what_we_do_not_know() {
         let document =
-            br#"{"refresh_token":"r","access_token":"a","expires_at":1767225600,"team":"ops","generation":"4"}"#;
+            br#"{"refresh_token":"r","access_token":"a","expires_at":1767225600,"team":"ops","generation":"4",
+                "client_secret":"s","client_secret_next":"n","client_secret_expires_at":1767225600}"#;
         let material = Material::parse(document).unwrap();
         assert_eq!(material.generation, Some(Generation(4)));
         assert_eq!(material.other.text("team").as_deref(), Some("ops"));

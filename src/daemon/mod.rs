@@ -2,9 +2,11 @@
 
 mod admin;
 mod house;
+mod pagers;
 mod ports;
 mod resources;
 mod startup;
+mod time;
 
 pub use admin::{put, remove};
 pub use ports::{LedgerDocuments, LedgerOutbox};
@@ -22,10 +24,9 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, SteadyClock},
     config::{Loaded, References, Reloader},
     metrics::Metrics,
-    oncall::Oncall,
     publish::{self, Subscriber},
     server::{admin as operator, health, scrape, socket},
     store::embedded::Embedded,
@@ -72,9 +73,6 @@ pub struct Environment {
     pub telemetry: Option<crate::telemetry::Telemetry>,
 }
 
-/// On-call's loops and how to stop them; replaced when the channels change.
-type RunningOncall = Arc<Mutex<Option<(JoinHandle<()>, CancellationToken)>>>;
-
 /// Why a daemon does not start. Each text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -114,7 +112,7 @@ pub struct Daemon {
     fleet: Arc<tokio::sync::Mutex<Option<Fleet>>>,
     faces: Vec<JoinHandle<()>>,
     stop_faces: CancellationToken,
-    oncall: RunningOncall,
+    oncall: pagers::Running,
     channels: house::Channels,
 }
 
@@ -122,7 +120,9 @@ impl Daemon {
     /// Starts: everything is opened and bound before anything is served, and credentials that the ledger has never seen
     /// good are looked at before it says ready.
     pub async fn start(loaded: Loaded, environment: Environment) -> Result<Self, StartError> {
-        let clock = environment.clock.clone();
+        let steady = Arc::new(SteadyClock::new(environment.clock.clone()));
+        let clock: Arc<dyn Clock> = steady.clone();
+        let environment = Environment { clock: clock.clone(), ..environment };
         let config = loaded.config.clone();
         let metrics = Metrics::new();
         metrics.credd_build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), resources::features()]).set(1);
@@ -141,7 +141,8 @@ impl Daemon {
         let kept = metrics.clone();
         publisher.on_removal(move |name| scrape::forget(&kept, name));
         let embedded = Arc::new(Embedded::new(Arc::new(LedgerDocuments(ledger.clone()))));
-        let resources = Resources::open(&config, Some(embedded), &references, clock.clone()).await?;
+        let resources = Resources::open(&config, Some(embedded), &references, steady.clone()).await?;
+        let provider_problems = resources.provider_problems;
         let places = resources::places(&config);
         let health_listener = TcpListener::bind(config.server.health).await.map_err(|error| {
             StartError::Environment(format!(
@@ -215,7 +216,7 @@ impl Daemon {
             ledger.close().await;
             return Err(StartError::Credentials(refused));
         }
-        let (stores, of_stores) = (fleet.stores(), fleet.stores());
+        let (stores, of_stores, wake) = (fleet.stores(), fleet.stores(), Box::new(fleet.tell_time()));
         let fleet = Arc::new(tokio::sync::Mutex::new(Some(fleet)));
         let oncall = Arc::new(Mutex::new(None));
         let (reload, reloader) =
@@ -256,6 +257,7 @@ impl Daemon {
             channels: house::Channels::default(),
         };
         daemon.tell_oncall(&resources, clock.clone());
+        daemon.metrics.credd_provider_file_problems.set(i64::try_from(provider_problems).unwrap_or(i64::MAX));
         let watch = house::HouseWatch {
             ledger: daemon.ledger.clone(),
             clock: clock.clone(),
@@ -268,10 +270,14 @@ impl Daemon {
         };
         let syncing = watch.wait_for_stores(syncing);
         let watch = watch.run(syncing, daemon.stop_faces.clone());
+        let (ledger, metrics) = (daemon.ledger.clone(), daemon.metrics.clone());
+        let time = time::TimeWatch { clock: steady, ledger, metrics, wake };
+        let time = time.run(daemon.stop_faces.clone());
         let follower = daemon.follow_settings(reloader, resources, loaded, environment);
         let mut daemon = daemon;
         daemon.faces.push(tokio::spawn(follower));
         daemon.faces.push(tokio::spawn(watch));
+        daemon.faces.push(tokio::spawn(time));
         drop(looking);
         tracing::info!(
             socket = %daemon.socket.display(),
@@ -284,7 +290,7 @@ impl Daemon {
 
     /// Starts on-call's loops over these channels, in place of those that run.
     fn tell_oncall(&self, resources: &Resources, clock: Arc<dyn Clock>) {
-        start_oncall(&self.oncall, &self.channels, &self.ledger, resources, &self.metrics, clock);
+        pagers::start(&self.oncall, &self.channels, &self.ledger, resources, &self.metrics, clock);
     }
 
     /// Applies changed settings as long as the daemon runs.
@@ -310,13 +316,17 @@ impl Daemon {
                     resources.follow(&next.config, &difference).await?;
                     resources.assignments(&next.config)
                 };
-                match applied.await {
+                let applied = applied.await;
+                metrics
+                    .credd_provider_file_problems
+                    .set(i64::try_from(resources.provider_problems).unwrap_or(i64::MAX));
+                match applied {
                     Ok(assignments) => {
                         if let Some(fleet) = fleet.lock().await.as_mut() {
                             drop(fleet.watch(assignments).await);
                         }
                         if !difference.channels.is_empty() {
-                            start_oncall(&oncall, &channels, &ledger, &resources, &metrics, clock.clone());
+                            pagers::start(&oncall, &channels, &ledger, &resources, &metrics, clock.clone());
                         }
                         if let (Some(level), Some(telemetry)) = (&difference.log_level, &environment.telemetry)
                             && let Err(error) = telemetry.set_level(level)
@@ -364,32 +374,6 @@ impl Daemon {
         drop(draining);
         tracing::info!("stopped");
     }
-}
-
-fn start_oncall(
-    running: &Mutex<Option<(JoinHandle<()>, CancellationToken)>>,
-    known: &house::Channels,
-    ledger: &crate::ledger::Ledger,
-    resources: &Resources,
-    metrics: &Metrics,
-    clock: Arc<dyn Clock>,
-) {
-    let channels: Vec<_> = resources.channels.values().cloned().collect();
-    known.lock().expect("nothing panics while it is held").clone_from(&channels);
-    let outbox = Arc::new(ports::LedgerOutbox::new(ledger.clone()));
-    let oncall = Oncall::new(outbox, channels, clock, metrics.clone());
-    let stop = CancellationToken::new();
-    let stopped = stop.clone();
-    let mut running = running.lock().expect("nothing panics while it is held");
-    let before = running.take();
-    let task = tokio::spawn(async move {
-        if let Some((task, stop)) = before {
-            stop.cancel();
-            let _ = task.await;
-        }
-        oncall.run(&stopped).await;
-    });
-    *running = Some((task, stop));
 }
 
 /// Names of what was opened, by name.

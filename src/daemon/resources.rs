@@ -9,7 +9,7 @@ use std::{
 use super::{ByName, StartError};
 use crate::{
     catalogue::Catalogue,
-    clock::Clock,
+    clock::{Clock, SteadyClock},
     config::{Config, Credential, Difference, References},
     credential::{CredentialId, Resolve, StoreReference},
     fetch::{Fetch, FetchSettings},
@@ -147,6 +147,8 @@ fn private_folder(folder: &Path) -> Result<(), StartError> {
 /// What is opened from the settings and lives as long as they say the same.
 pub struct Resources {
     catalogue: Catalogue,
+    /// Faults in the provider files; where there are any, what the file said before stays.
+    pub provider_problems: usize,
     stores: ByName<dyn SecretStore>,
     /// Ways to on-call.
     pub channels: ByName<dyn Channel>,
@@ -163,12 +165,16 @@ impl Resources {
         config: &Config,
         embedded: Option<Arc<dyn SecretStore>>,
         references: &Arc<References>,
-        clock: Arc<dyn Clock>,
+        clock: Arc<SteadyClock>,
     ) -> Result<Self, StartError> {
         let fetch = Fetch::new(FetchSettings::default()).map_err(|error| StartError::Environment(error.to_string()))?;
+        let witnessed = clock.clone();
+        let fetch = fetch.telling_dates(Arc::new(move |origin, date| witnessed.heard(origin, date)));
         let fetch = Arc::new(fetch);
+        let (catalogue, provider_problems) = catalogue(config, None)?;
         let mut resources = Self {
-            catalogue: catalogue(config)?,
+            catalogue,
+            provider_problems,
             stores: embedded.map(|store| ("embedded".to_owned(), store)).into_iter().collect(),
             channels: ByName::new(),
             upstream: Arc::new(HttpUpstream::new(fetch.clone())),
@@ -200,7 +206,7 @@ impl Resources {
 
     /// Follows changed settings: what did not change stays open. An error leaves everything as it was.
     pub async fn follow(&mut self, config: &Config, difference: &Difference) -> Result<(), StartError> {
-        let catalogue = catalogue(config)?;
+        let (catalogue, problems) = catalogue(config, Some(&self.catalogue))?;
         let (stores, channels) = (self.stores.clone(), self.channels.clone());
         let opened = async {
             for name in difference.stores.added.iter().chain(&difference.stores.changed) {
@@ -218,7 +224,7 @@ impl Resources {
         }
         self.stores.retain(|name, _| !difference.stores.removed.contains(name));
         self.channels.retain(|name, _| !difference.channels.removed.contains(name));
-        self.catalogue = catalogue;
+        (self.catalogue, self.provider_problems) = (catalogue, problems);
         Ok(())
     }
 
@@ -318,16 +324,19 @@ impl Resources {
     }
 }
 
-fn catalogue(config: &Config) -> Result<Catalogue, StartError> {
+fn catalogue(config: &Config, before: Option<&Catalogue>) -> Result<(Catalogue, usize), StartError> {
     let built_in = Catalogue::embedded().map_err(|problems| {
         StartError::Settings(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     })?;
-    let Some(folder) = &config.providers else { return Ok(built_in) };
-    let (catalogue, problems) = built_in.with_folder(folder);
-    for problem in problems {
-        tracing::error!(%problem, "a provider file is not used; the built-in one stays, if there is one");
+    let Some(folder) = &config.providers else { return Ok((built_in, 0)) };
+    let (catalogue, problems) = match before {
+        Some(before) => built_in.following(folder, before),
+        None => built_in.with_folder(folder),
+    };
+    for problem in &problems {
+        tracing::error!(%problem, "a provider file is not used: what held before stays, or the built-in one, if there is one");
     }
-    Ok(catalogue)
+    Ok((catalogue, problems.len()))
 }
 
 /// Which heavy backends this program was built with.

@@ -111,7 +111,11 @@ pub struct Fetch {
     client: Client,
     plain_http: Vec<String>,
     proxied: bool,
+    dates: Option<Dates>,
 }
+
+/// Told of the `Date` of each reply over HTTPS, by its origin.
+pub type Dates = std::sync::Arc<dyn Fn(&str, jiff::Timestamp) + Send + Sync>;
 
 impl fmt::Debug for Fetch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -148,7 +152,19 @@ impl Fetch {
             builder = builder.proxy(Proxy::https(proxy).map_err(|_| FetchError::Proxy)?);
         }
         let client = builder.build().map_err(|error| FetchError::Tls(trouble::root(&error)))?;
-        Ok(Self { client, plain_http: settings.plain_http, proxied })
+        Ok(Self { client, plain_http: settings.plain_http, proxied, dates: None })
+    }
+
+    /// Tells of dates: a clock in doubt needs witnesses (FAULTS §6).
+    pub fn telling_dates(self, dates: Dates) -> Self {
+        Self { dates: Some(dates), ..self }
+    }
+
+    fn tell_date(&self, origin: Option<&str>, reply: &Reply) {
+        let date = reply.header("date").and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+        if let (Some(dates), Some(origin), Some(date)) = (&self.dates, origin, date) {
+            dates(origin, date.timestamp());
+        }
     }
 
     /// Sends one request, once, and says what became of it.
@@ -164,6 +180,7 @@ impl Fetch {
                 return Exchange::NotSent(Trouble { reason: "malformed", detail });
             }
         };
+        let origin = (call.url.scheme() == "https").then(|| call.url.origin().ascii_serialization());
         let mut request = self.client.request(call.method, call.url).headers(headers);
         let mut handed = None;
         if let Some(body) = call.body.filter(|body| !body.is_empty()) {
@@ -175,7 +192,10 @@ impl Fetch {
         // Without a body there is no mark; whatever was under way may then have left.
         let may_have_left = handed.is_none_or(|mark| !mark.withdraw());
         match outcome {
-            Ok(Ok(reply)) => Exchange::Replied(reply),
+            Ok(Ok(reply)) => {
+                self.tell_date(origin.as_deref(), &reply);
+                Exchange::Replied(reply)
+            }
             Ok(Err(ended)) if ended.connected && may_have_left => Exchange::Ambiguous(ended.trouble),
             Ok(Err(ended)) => Exchange::NotSent(ended.trouble),
             Err(_) if may_have_left => {

@@ -128,6 +128,9 @@ pub const SUPERSEDED: &str = "superseded";
 /// The outcome of a flight that was answered with a success nobody can read. Its reply is kept: it may hold the only
 /// token of its grant, and a newer program may read it.
 pub const UNREADABLE: &str = "unreadable";
+/// The outcome of a flight that was answered with a server error which holds a token that could not be seen to work.
+/// Its reply is kept.
+pub const UNVERIFIED: &str = "unverified";
 
 /// What becomes of a flight in a transition.
 #[derive(Clone, Debug)]
@@ -141,7 +144,8 @@ pub enum FlightStep {
         /// When the call is certainly dead.
         deadline: Timestamp,
     },
-    /// The flight is over (`promoted`, `refused`, `not_sent`, `aborted`, `lost`, [`SUPERSEDED`], [`UNREADABLE`]).
+    /// The flight is over (`promoted`, `refused`, `not_sent`, `aborted`, `lost`, [`SUPERSEDED`], [`UNREADABLE`],
+    /// [`UNVERIFIED`]).
     Close {
         /// Which.
         attempt: Uuid,

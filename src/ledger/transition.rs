@@ -4,7 +4,7 @@ use aws_lc_rs::digest;
 use uuid::Uuid;
 
 use super::{
-    Entry, FlightStep, LedgerError, NewValue, SUPERSEDED, Transition, UNREADABLE,
+    Entry, FlightStep, LedgerError, NewValue, SUPERSEDED, Transition, UNREADABLE, UNVERIFIED,
     connection::values,
     incidents,
     rotation::value_aad,
@@ -167,7 +167,7 @@ async fn write_flight(tx: &mut Tx<'_>, step: &Transition, flight: &FlightStep) -
         FlightStep::Close { attempt, outcome } => {
             // What was captured has been read, and its value stands in `material` now; or nobody could take it, and it
             // is kept: the first few, because the first that was lost is the one that counts.
-            let kept: i64 = if matches!(*outcome, SUPERSEDED | UNREADABLE) {
+            let kept: i64 = if matches!(*outcome, SUPERSEDED | UNREADABLE | UNVERIFIED) {
                 let sql = "SELECT COUNT(*) FROM flight WHERE credential = $1 AND closed_at IS NOT NULL AND capture IS NOT NULL";
                 tx.conn.row(sql, values![step.id.as_str()]).await?.map_or(Ok(0), |row| row.get(0))?
             } else {

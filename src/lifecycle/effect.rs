@@ -70,7 +70,49 @@ pub enum Incident {
     RefreshThrottled,
 }
 
+/// Some of them: a set that is copied with every step, so it takes no memory of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<Incident>", into = "Vec<Incident>")]
+pub(super) struct Incidents(u8);
+
+impl Incidents {
+    pub fn insert(&mut self, incident: Incident) {
+        self.0 |= 1 << incident as u8;
+    }
+
+    pub fn contains(self, incident: Incident) -> bool {
+        self.0 & (1 << incident as u8) != 0
+    }
+
+    /// Those of this set that the other lacks, in the order of their words.
+    pub fn without(self, other: Self) -> impl Iterator<Item = Incident> {
+        Incident::ALL.into_iter().filter(move |incident| self.contains(*incident) && !other.contains(*incident))
+    }
+}
+
+impl From<Vec<Incident>> for Incidents {
+    fn from(list: Vec<Incident>) -> Self {
+        let mut all = Self::default();
+        list.into_iter().for_each(|incident| all.insert(incident));
+        all
+    }
+}
+
+impl From<Incidents> for Vec<Incident> {
+    fn from(all: Incidents) -> Self {
+        all.without(Incidents::default()).collect()
+    }
+}
+
 impl Incident {
+    const ALL: [Self; 5] = [
+        Self::CredentialRevoked,
+        Self::RotationOutcomeUnknown,
+        Self::CredentialExpired,
+        Self::ClientMisconfigured,
+        Self::RefreshThrottled,
+    ];
+
     /// The word: the kind of the page.
     pub fn as_str(self) -> &'static str {
         match self {

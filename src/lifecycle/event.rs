@@ -17,8 +17,12 @@ pub enum Event {
     Loaded(Loaded),
     /// The home store was asked for a newer value and has none.
     Unchanged,
+    /// The settings say anew when a static key ends.
+    Ends(Option<Timestamp>, ExpirySource),
     /// Time passed.
     Tick,
+    /// The wall clock was put forward by that much, and dates that are spans in disguise move along.
+    ClockStepped(jiff::SignedDuration),
     /// A beat of the policy's cron expression: plan a probe, this long from now.
     Beat(Duration),
     /// The intent is durable.
@@ -36,6 +40,9 @@ pub enum Event {
     Received,
     /// A new value is durable.
     Promoted(Promoted),
+    /// The provider refused how it was asked (a scope, one of two client secrets), not the grant, and there is another
+    /// way, which is tried once, now.
+    Turned,
     /// The refresh brought no value.
     Failed {
         /// What it means.

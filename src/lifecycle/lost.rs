@@ -21,26 +21,35 @@ pub(super) const LOST: &str = "outcome_unknown";
 /// connection, a limit or a 5xx in between leave the outcome as unknown as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
-    /// When the first request that was lost went out: a grace counts from there.
+    /// When the request went out that a grace counts from.
     pub since: Timestamp,
     /// Presentations that were lost since.
     pub tries: u32,
 }
 
 impl Loss {
+    pub(super) fn first(sent: Timestamp) -> Self {
+        Self { since: sent, tries: 0 }
+    }
+
+    /// One more presentation was lost. Inside the grace it can have changed nothing. After it there are two cases:
+    /// the first request had rotated, and nothing can be made worse, or this one did, and a new grace began with it.
+    pub(super) fn again(self, sent: Timestamp, policy: &Policy) -> Self {
+        let since = if self.in_grace(sent, policy) { self.since } else { sent };
+        Self { since, tries: self.tries.saturating_add(1) }
+    }
+
     /// The old grant certainly still works (`rotation = grace`), with five seconds to present it.
-    pub(super) fn in_grace(&self, now: Now, policy: &Policy) -> bool {
-        let waited = now.wall.duration_since(self.since);
+    pub(super) fn in_grace(&self, at: Timestamp, policy: &Policy) -> bool {
+        let waited = at.duration_since(self.since);
         SignedDuration::try_from(policy.grace.saturating_sub(Duration::from_secs(5))).is_ok_and(|grace| waited < grace)
     }
 }
 
 impl Lifecycle {
     pub(super) fn lost(&mut self, verdict: Verdict, now: Now, dice: f64, policy: &Policy) {
-        let loss = match self.lost {
-            Some(loss) => Loss { tries: loss.tries.saturating_add(1), ..loss },
-            None => Loss { since: self.sent_at.unwrap_or(now.wall), tries: 0 },
-        };
+        let sent = self.sent_at.unwrap_or(now.wall);
+        let loss = self.lost.map_or_else(|| Loss::first(sent), |loss| loss.again(sent, policy));
         self.lost = Some(loss);
         self.note_refresh_trouble(Verdict { cause: Some(LOST.into()), ..verdict }, now, dice, policy);
         let retry_at = self.present_again_at(loss, now, dice, policy);
@@ -65,7 +74,9 @@ impl Lifecycle {
         let at_once_then_back_off = || if loss.tries == 0 { now.wall } else { back_off() };
         match policy.rotation {
             Rotation::None | Rotation::Sporadic | Rotation::UntilFirstUse => at_once_then_back_off(),
-            Rotation::Grace if loss.in_grace(now, policy) => at_once_then_back_off(),
+            // The one that the grace counts from is followed at once, whatever was lost before it.
+            Rotation::Grace if loss.in_grace(now.wall, policy) && self.sent_at == Some(loss.since) => now.wall,
+            Rotation::Grace if loss.in_grace(now.wall, policy) => at_once_then_back_off(),
             Rotation::Unknown if loss.tries == 0 => now.wall,
             Rotation::Strict if !policy.reuse_kills_access_token && loss.tries == 0 => now.wall,
             // Do not gamble early: serve what lives, and present the old grant once little is left to protect.

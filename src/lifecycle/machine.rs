@@ -1,13 +1,13 @@
 //! The machine: what is stored of a credential's life, what can happen to it, and what is then to be done.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    effect::{Effect, Incident, Trigger},
+    effect::{Effect, Incidents, Trigger},
     event::Event,
     lost::Loss,
     plan::Policy,
@@ -38,7 +38,7 @@ pub struct Lifecycle {
     pub(super) trouble: Option<Trouble>,
     pub(super) probes: Probes,
     /// When the last three refreshes succeeded, newest first.
-    pub(super) refreshed: Vec<Timestamp>,
+    pub(super) refreshed: [Option<Timestamp>; 3],
     /// No refresh before this, whoever wants it, but an operator: the provider asked for patience or ours ran out.
     pub(super) not_before: Option<Timestamp>,
     /// The last lifetime was malformed: at most one refresh in five minutes.
@@ -48,7 +48,7 @@ pub struct Lifecycle {
     /// The word last shown, and since when.
     pub(super) shown: Option<(State, Timestamp)>,
     /// Incidents that are open because of this credential.
-    pub(super) open: BTreeSet<Incident>,
+    pub(super) open: Incidents,
 }
 
 /// Where the credential stands with its provider.
@@ -163,8 +163,8 @@ pub struct Trouble {
     pub since: Timestamp,
     /// How many refreshes in a row; 0 when only probes failed.
     pub refreshes: u32,
-    /// The latest.
-    pub verdict: Verdict,
+    /// The latest. Shared, because every step compares the life with what it was.
+    pub verdict: Arc<Verdict>,
     /// When the next try is planned.
     pub retry_at: Timestamp,
 }
@@ -206,12 +206,12 @@ impl Default for Lifecycle {
             validity: None,
             trouble: None,
             probes: Probes::default(),
-            refreshed: Vec::new(),
+            refreshed: [None; 3],
             not_before: None,
             lifetime_repaired: false,
             last_life: None,
             shown: None,
-            open: BTreeSet::new(),
+            open: Incidents::default(),
         }
     }
 }
@@ -223,13 +223,16 @@ impl Lifecycle {
         let mut effects = match event {
             Event::Loaded(loaded) => self.loaded(&loaded, now, dice, policy),
             Event::Unchanged => self.unchanged(now),
+            Event::Ends(end, source) => self.ends(end, source, policy),
             Event::Tick => vec![],
+            Event::ClockStepped(by) => self.clock_stepped(by, now, dice),
             Event::Beat(offset) => self.beat(offset, now, policy),
             Event::Prepared(attempt) => self.prepared(attempt),
             Event::Sent(deadline) => self.sent(deadline, now),
             Event::Aborted { verdict, retry_at } => self.aborted(verdict, retry_at, now, dice, policy),
             Event::Received => self.received(),
             Event::Promoted(promoted) => self.promoted(&promoted, now, dice, policy),
+            Event::Turned => self.turned(now, dice, policy),
             Event::Failed { verdict, commit } => self.failed(verdict, commit, now, dice, policy),
             Event::Probed { generation, outcome } => self.probed(generation, outcome, now, policy),
             Event::Refused { generation, verdict } => self.refused(generation, verdict, now, policy),
@@ -242,8 +245,8 @@ impl Lifecycle {
         };
         // Time passes with every event, so whatever came due meanwhile is looked at once, here.
         effects.extend(self.due(now, policy));
-        effects.extend(self.pages(now, policy));
         let state = self.state(now, policy);
+        effects.extend(self.pages(state, now, policy));
         let changed_word = self.shown.is_none_or(|(word, _)| word != state);
         if changed_word {
             self.shown = Some((state, now.wall));

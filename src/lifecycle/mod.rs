@@ -28,6 +28,7 @@ mod recovery;
 mod refreshing;
 mod schedule;
 mod state;
+mod stepped;
 
 pub use effect::{Effect, Incident, Trigger};
 pub use event::{Commit, Event, Found, Loaded, Probed, Promoted};

@@ -87,7 +87,7 @@ impl Policy {
     /// Below this time left a credential is `degraded`.
     pub fn warn_below(&self, life: Option<Duration>) -> Duration {
         self.ttl_warn.unwrap_or_else(|| match (self.kind.is_refreshable(), life) {
-            (true, Some(life)) => self.lead.unwrap_or_else(|| advisory_window(life)).min(life.mul_f64(0.8)),
+            (true, Some(life)) => self.lead.unwrap_or_else(|| advisory_window(life)).min(life / 5 * 4),
             (true, None) => Duration::from_secs(60 * MINUTE),
             // Nobody can renew it but a person, so the warning comes in time for one.
             (false, life) => Duration::from_secs(14 * DAY).min(life.map_or(Duration::MAX, |life| life / 10)),

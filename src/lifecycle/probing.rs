@@ -33,7 +33,7 @@ impl Lifecycle {
         let quiet = self.probes.quiet_until.is_some_and(|until| until > now.wall)
             // A suspicion has its own second look; more looks before it decide nothing (RF-16).
             || matches!(self.standing, Standing::Suspect(_));
-        if policy.has_probe && !quiet && self.probes.next_at.is_none() && self.may_probe() {
+        if !quiet && self.probes.next_at.is_none() && self.can_probe(now, policy) {
             self.probes.next_at = Some(later(now.wall, offset));
         }
         vec![]
@@ -45,33 +45,42 @@ impl Lifecycle {
             && !matches!(self.standing, Standing::Uninitialised | Standing::Revoked { .. })
     }
 
+    /// The end of a refreshable value is known without asking; a static one may have been prolonged.
+    fn can_probe(&self, now: Now, policy: &Policy) -> bool {
+        let over = self.left(now).is_some_and(|left| left <= SignedDuration::ZERO);
+        policy.has_probe && self.may_probe() && !(over && policy.kind.is_refreshable())
+    }
+
+    /// When the planned probe goes out, if it does: not while another is out, and not while the value settles.
+    pub(super) fn probe_moment(&self, now: Now, policy: &Policy) -> Option<Timestamp> {
+        let planned = self.probes.next_at.filter(|_| !self.probes.out && self.can_probe(now, policy))?;
+        let moment = planned.max(self.settled_at().unwrap_or(planned));
+        let end = self.validity.as_ref()?.expires_at.filter(|_| policy.kind.is_refreshable());
+        end.is_none_or(|end| moment < end).then_some(moment)
+    }
+
     pub(super) fn probe_if_due(&mut self, now: Now, policy: &Policy) -> Vec<Effect> {
-        if self.probes.next_at.is_some_and(|at| at <= now.wall) {
-            return self.probe(Trigger::Schedule, now, policy);
+        if !self.can_probe(now, policy) {
+            // What was planned for a value that is over, or dead, goes with it.
+            self.probes.next_at = None;
         }
-        vec![]
+        match self.probe_moment(now, policy) {
+            Some(moment) if moment <= now.wall => self.probe(Trigger::Schedule, now, policy),
+            _ => vec![],
+        }
     }
 
     pub(super) fn probe(&mut self, trigger: Trigger, now: Now, policy: &Policy) -> Vec<Effect> {
         self.probes.next_at = None;
-        let over = self.left(now).is_some_and(|left| left <= SignedDuration::ZERO);
-        // The end of a refreshable value is known without asking; a static one may have been prolonged.
-        if !policy.has_probe || self.probes.out || !self.may_probe() || (over && policy.kind.is_refreshable()) {
-            return vec![];
-        }
-        if trigger == Trigger::Schedule
-            && let Some(until) = self.settling_until(now)
-        {
-            self.probes.next_at = Some(until);
+        if self.probes.out || !self.can_probe(now, policy) {
             return vec![];
         }
         self.probes.out = true;
         vec![Effect::Probe(trigger)]
     }
 
-    fn settling_until(&self, now: Now) -> Option<Timestamp> {
-        let until = *self.refreshed.first()? + SETTLING;
-        (until > now.wall).then_some(until)
+    fn settled_at(&self) -> Option<Timestamp> {
+        Some(self.refreshed[0]? + SETTLING)
     }
 
     pub(super) fn left(&self, now: Now) -> Option<SignedDuration> {
@@ -84,6 +93,8 @@ impl Lifecycle {
         if generation != self.generation || !self.may_probe() || !policy.has_probe {
             return vec![];
         }
+        // This one was it.
+        self.probes.next_at = self.probes.next_at.filter(|at| *at > now.wall);
         match outcome {
             Probed::Works(expiry) => self.works(expiry, now, policy),
             Probed::No(verdict) => self.api_said_no(verdict, Trigger::Schedule, now, policy),
@@ -108,6 +119,17 @@ impl Lifecycle {
             && (!policy.kind.is_refreshable() || validity.expires_at.is_none())
         {
             validity.expires_at = Some(end);
+            validity.source = source;
+        }
+        vec![]
+    }
+
+    /// Somebody prolonged a static key, or found out when it ends. What can be renewed says so itself.
+    pub(super) fn ends(&mut self, end: Option<Timestamp>, source: ExpirySource, policy: &Policy) -> Vec<Effect> {
+        if let Some(validity) = self.validity.as_mut().filter(|_| !policy.kind.is_refreshable()) {
+            validity.expires_at = end;
+            validity.life =
+                end.map(|end| Duration::try_from(end.duration_since(validity.issued_at)).unwrap_or_default());
             validity.source = source;
         }
         vec![]
@@ -178,7 +200,7 @@ impl Lifecycle {
 
     /// The API refused a value that can be renewed: one refresh decides, at most one in ten minutes.
     fn value_refused(&mut self, verdict: Verdict, trigger: Trigger, now: Now, policy: &Policy) -> Vec<Effect> {
-        if let Some(until) = self.settling_until(now) {
+        if let Some(until) = self.settled_at().filter(|until| *until > now.wall) {
             // RF-33: the new value is still on its way through the provider's replicas.
             self.probes.next_at = Some(until);
             return vec![];
@@ -198,7 +220,7 @@ impl Lifecycle {
             }
             return self.probe(Trigger::Refusal, now, policy);
         }
-        let recently = self.refreshed.first().is_some_and(|at| *at + REFUSAL_GAP > now.wall);
+        let recently = self.refreshed[0].is_some_and(|at| at + REFUSAL_GAP > now.wall);
         if recently || self.flight != Flight::Grounded {
             self.note_probe_trouble(verdict, now);
             return self.probe_again(trigger, now, policy);
@@ -260,6 +282,6 @@ impl Lifecycle {
             Some(trouble) if refreshes > 0 => trouble.retry_at,
             _ => self.probes.quiet_until.unwrap_or(now.wall + Duration::from_secs(300)),
         };
-        self.trouble = Some(Trouble { since, refreshes, verdict, retry_at });
+        self.trouble = Some(Trouble { since, refreshes, verdict: verdict.into(), retry_at });
     }
 }

@@ -26,11 +26,12 @@ impl Lifecycle {
             Found::Sent { prepared_at, dead_at } => {
                 if policy.kind.spends_grant() {
                     let loss = match (self.lost, &self.flight) {
-                        (None, _) => Loss { since: prepared_at, tries: 0 },
+                        (None, _) => Loss::first(prepared_at),
                         // The one that is known already.
                         (Some(loss), Flight::Lost { .. }) => loss,
-                        (Some(loss), _) => Loss { tries: loss.tries.saturating_add(1), ..loss },
+                        (Some(loss), _) => loss.again(prepared_at, policy),
                     };
+                    self.sent_at = Some(prepared_at);
                     let retry_at = self.present_again_at(loss, now, dice, policy).max(dead_at);
                     self.note_lost(now);
                     self.lost = Some(loss);
@@ -46,7 +47,7 @@ impl Lifecycle {
     }
 
     fn note_lost(&mut self, now: Now) {
-        let verdict = Verdict::of(Failure::UpstreamUnavailable, LOST);
+        let verdict = Verdict::of(Failure::UpstreamUnavailable, LOST).into();
         self.trouble = Some(Trouble { since: now.wall, refreshes: 1, verdict, retry_at: now.wall });
     }
 }

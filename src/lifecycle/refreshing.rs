@@ -88,6 +88,20 @@ impl Lifecycle {
         vec![]
     }
 
+    /// The same flight, flown another way. Where it may not fly now, its own time comes.
+    pub(super) fn turned(&mut self, now: Now, dice: f64, policy: &Policy) -> Vec<Effect> {
+        if !self.is_in_flight() {
+            return vec![];
+        }
+        self.flight = Flight::Grounded;
+        let effects = self.take_off(Trigger::Recovery, now, policy);
+        if effects.is_empty() {
+            self.look_again_later(now, dice, policy);
+            self.still_lost(now, dice, policy);
+        }
+        effects
+    }
+
     pub(super) fn loaded(&mut self, loaded: &Loaded, now: Now, dice: f64, policy: &Policy) -> Vec<Effect> {
         // A flight that is out presents what was there before; its outcome is fenced by the generation in the ledger.
         if matches!(self.flight, Flight::Lost { .. }) {
@@ -100,7 +114,7 @@ impl Lifecycle {
         self.trouble = None;
         self.not_before = None;
         self.lifetime_repaired = false;
-        self.refreshed.clear();
+        self.refreshed = [None; 3];
         self.probes = super::machine::Probes { last_at: self.probes.last_at, ..Default::default() };
         self.validity = loaded.has_token.then(|| {
             let life = loaded.expires_at.map(|end| positive(end.duration_since(now.wall)));
@@ -125,12 +139,11 @@ impl Lifecycle {
         self.lost = None;
         if self.lifetime_repaired && !promoted.repaired {
             // The limiter counts within one reported lifetime, and this is the first of these.
-            self.refreshed.clear();
+            self.refreshed = [None; 3];
         }
         self.lifetime_repaired = promoted.repaired;
         self.last_life = promoted.life.or(self.last_life);
-        self.refreshed.insert(0, now.wall);
-        self.refreshed.truncate(3);
+        self.refreshed = [Some(now.wall), self.refreshed[0], self.refreshed[1]];
         let refresh_ends = promoted.refresh_expires_at.or_else(|| self.validity.as_ref()?.refresh_expires_at);
         let sent = promoted.sent_at;
         let expires_at = promoted.life.and_then(|life| sent.wall.checked_add(life).ok());
@@ -272,7 +285,7 @@ impl Lifecycle {
             retry_at = moment;
             self.not_before = self.not_before.map(|until| until.min(moment));
         }
-        self.trouble = Some(Trouble { since, refreshes, verdict, retry_at });
+        self.trouble = Some(Trouble { since, refreshes, verdict: verdict.into(), retry_at });
     }
 
     pub(super) fn wanted(&mut self, min_ttl: Duration, now: Now, policy: &Policy) -> Vec<Effect> {

@@ -14,12 +14,13 @@ use crate::clock::Now;
 const FIVE_MINUTES: Duration = Duration::from_secs(300);
 
 impl Lifecycle {
-    /// What the time alone asks for. Called after every event; asking twice changes nothing.
+    /// All that the time alone asks for. Called after every event; asking twice changes nothing, and nothing that is
+    /// due is left for the next tick.
     pub(super) fn due(&mut self, now: Now, policy: &Policy) -> Vec<Effect> {
         if self.held {
             return vec![];
         }
-        let effects = match (&self.standing, &self.flight) {
+        let mut effects = match (&self.standing, &self.flight) {
             (Standing::Suspect(suspicion), Flight::Grounded) if suspicion.confirm_at <= now.wall => {
                 match suspicion.by {
                     Witness::TokenEndpoint => self.take_off(Trigger::Schedule, now, policy),
@@ -34,43 +35,40 @@ impl Lifecycle {
             }
             _ => vec![],
         };
-        if effects.is_empty() { self.probe_if_due(now, policy) } else { effects }
+        effects.extend(self.probe_if_due(now, policy));
+        effects
     }
 
     /// When a tick could next change anything.
     pub fn next_deadline(&self, now: Now, policy: &Policy) -> Option<Timestamp> {
-        let mut moments = Vec::with_capacity(8);
-        if !self.held {
-            match (&self.standing, &self.flight) {
-                (Standing::Suspect(Suspicion { confirm_at, by: Witness::Api, .. }), Flight::Grounded) => {
-                    moments.extend((policy.has_probe && !self.probes.out).then_some(*confirm_at));
-                }
-                (Standing::Suspect(suspicion), Flight::Grounded) => {
-                    moments.extend(Some(suspicion.confirm_at).max(self.patience(policy)));
-                }
-                (Standing::Usable | Standing::Misconfigured | Standing::Suspect(_), Flight::Lost { retry_at, .. }) => {
-                    moments.extend(Some(*retry_at).max(self.not_before))
-                }
-                (Standing::Usable | Standing::Misconfigured, Flight::Grounded) => {
-                    moments.extend(self.refresh_moment(policy))
-                }
-                _ => {}
-            }
-            moments.extend(self.probes.next_at);
-        }
-        if let Standing::Suspect(suspicion) = &self.standing {
-            moments.extend(Some(suspicion.since + super::pages::UNCONFIRMED).filter(|at| *at > now.wall));
-        }
-        if let Some(validity) = &self.validity {
+        let acts = if self.held { [None; 2] } else { [self.flight_moment(policy), self.probe_moment(now, policy)] };
+        let unconfirmed = match &self.standing {
+            Standing::Suspect(suspicion) => Some(suspicion.since + super::pages::UNCONFIRMED),
+            _ => None,
+        };
+        // The words change at these moments; a moment that is over needs no tick.
+        let turns = self.validity.as_ref().map_or([None; 4], |validity| {
             let (warn, fail) = (policy.warn_below(validity.life), policy.fail_below(validity.life));
-            // The words change at these moments; a moment that is over needs no tick.
-            let turns = validity
-                .expires_at
-                .into_iter()
-                .flat_map(|end| [Some(end), end.checked_sub(warn).ok(), end.checked_sub(fail).ok()]);
-            moments.extend(turns.flatten().chain(validity.refresh_at).filter(|at| *at > now.wall));
+            let before = |time: Duration| validity.expires_at?.checked_sub(time).ok();
+            [validity.expires_at, before(warn), before(fail), validity.refresh_at]
+        });
+        let turns = turns.into_iter().chain([unconfirmed]).flatten().filter(|at| *at > now.wall);
+        acts.into_iter().flatten().chain(turns).min()
+    }
+
+    /// When the next flight is due, if one is.
+    fn flight_moment(&self, policy: &Policy) -> Option<Timestamp> {
+        match (&self.standing, &self.flight) {
+            (Standing::Suspect(Suspicion { confirm_at, by: Witness::Api, .. }), Flight::Grounded) => {
+                (policy.has_probe && !self.probes.out).then_some(*confirm_at)
+            }
+            (Standing::Suspect(suspicion), Flight::Grounded) => Some(suspicion.confirm_at).max(self.patience(policy)),
+            (Standing::Usable | Standing::Misconfigured | Standing::Suspect(_), Flight::Lost { retry_at, .. }) => {
+                Some(*retry_at).max(self.not_before)
+            }
+            (Standing::Usable | Standing::Misconfigured, Flight::Grounded) => self.refresh_moment(policy),
+            _ => None,
         }
-        moments.into_iter().min()
     }
 
     fn refresh_moment(&self, policy: &Policy) -> Option<Timestamp> {
@@ -95,7 +93,7 @@ impl Lifecycle {
     /// RF-41: at most three refreshes in one reported life, and a third of it (at most 60 s) apart; one in five
     /// minutes where the lifetime is missing or malformed. Until when the next one must wait.
     fn apart(&self, policy: &Policy) -> Option<Timestamp> {
-        let newest = *self.refreshed.first()?;
+        let newest = self.refreshed[0]?;
         let life = self.validity.as_ref().and_then(|validity| validity.life);
         match life.filter(|_| !self.lifetime_repaired) {
             None => Some(later(newest, FIVE_MINUTES)),
@@ -103,7 +101,7 @@ impl Lifecycle {
                 // A grant that dies unused is kept alive within a token's life, however long that is (RF-37).
                 let window = policy.refresh_idle.map_or(life, |idle| life.min(idle / 2));
                 let gap = later(newest, Duration::from_secs(60).min(life / 3));
-                let third = self.refreshed.get(2).map(|third| later(*third, window));
+                let third = self.refreshed[2].map(|third| later(third, window));
                 Some(third.map_or(gap, |third: Timestamp| third.max(gap)))
             }
         }
@@ -116,13 +114,15 @@ impl Lifecycle {
         let held_back = due
             && policy.kind.is_refreshable()
             && self.flight == Flight::Grounded
-            && (self.lifetime_repaired || self.refreshed.len() >= 3)
+            && (self.lifetime_repaired || self.refreshed[2].is_some())
             && self.apart(policy).is_some_and(|at| at > now.wall);
-        let life = self.validity.as_ref().and_then(|validity| validity.life);
-        let lately = self.lifetime_repaired
-            || (self.refreshed.get(2).zip(life))
-                .is_some_and(|(third, life)| later(*third, life.saturating_add(life / 10)) > now.wall);
-        held_back || (lately && self.open.contains(&Incident::RefreshThrottled))
+        let lately = || {
+            let life = self.validity.as_ref().and_then(|validity| validity.life);
+            let third = self.refreshed[2].zip(life);
+            self.lifetime_repaired
+                || third.is_some_and(|(third, life)| later(third, life.saturating_add(life / 10)) > now.wall)
+        };
+        held_back || (self.open.contains(Incident::RefreshThrottled) && lately())
     }
 }
 

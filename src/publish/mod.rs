@@ -65,6 +65,8 @@ pub struct View {
     pub expiry_source: ExpirySource,
     /// When the refresh token ends.
     pub refresh_expires_at: Option<Timestamp>,
+    /// When the OAuth client's secret ends, if its home store says so.
+    pub client_secret_expires_at: Option<Timestamp>,
     /// When the next refresh is planned.
     pub refresh_at: Option<Timestamp>,
     /// When the next probe is planned.

@@ -140,6 +140,13 @@ impl Authority {
     }
 
     /// A refresh (RFC 6749 §6). With `keep` the old refresh token is not replaced this time.
+    /// Whether that scope names anything that the grant of a refresh token does not hold.
+    pub(super) fn exceeds(&self, token: &str, scope: &str) -> bool {
+        let Some(Token::Refresh { grant, .. }) = self.tokens.get(token) else { return false };
+        let granted: Vec<&str> = self.grants[*grant].terms.scope.split(' ').collect();
+        scope.split_whitespace().any(|word| !granted.contains(&word))
+    }
+
     pub(super) fn refresh(
         &mut self,
         client: &str,

@@ -27,6 +27,7 @@ pub(super) enum Asked {
     Refresh {
         client: Result<String, Draft>,
         token: String,
+        scope: String,
     },
     Client {
         client: Result<String, Draft>,
@@ -68,7 +69,8 @@ impl Shared {
         let text = |name: &str| form.get(name).cloned().unwrap_or_default();
         match form.get("grant_type").map(String::as_str) {
             Some("refresh_token") => {
-                Asked::Refresh { client: self.client(headers, form), token: text("refresh_token") }
+                let client = self.client(headers, form);
+                Asked::Refresh { client, token: text("refresh_token"), scope: text("scope") }
             }
             Some("client_credentials") => Asked::Client { client: self.client(headers, form), scope: text("scope") },
             Some("urn:ietf:params:oauth:grant-type:jwt-bearer") => {
@@ -91,7 +93,11 @@ impl Shared {
             Asked::Refresh { client: Err(draft), .. } | Asked::Client { client: Err(draft), .. } => {
                 refused("invalid_client", draft)
             }
-            Asked::Refresh { client: Ok(client), token } => {
+            // RFC 6749 §6: no more than was granted.
+            Asked::Refresh { token, scope, .. } if state.authority.exceeds(&token, &scope) => {
+                refused("invalid_scope", refusal(400, "invalid_scope", "more than was granted"))
+            }
+            Asked::Refresh { client: Ok(client), token, .. } => {
                 match state.authority.refresh(&client, &token, keep, now, &mut state.dice) {
                     Ok(minted) => (Ok(minted), None),
                     // One text for all reasons, as real providers do; the log knows which it was.

@@ -8,12 +8,14 @@ use http::{
 use super::{PROBE_BUDGET, Settings, Subject, Unmakable, fill, grant};
 use crate::{catalogue::Provider, credential::Kind, credential::Secret, fetch::Call};
 
-/// Whether a credential is proven by introspection: its provider offers it, and nothing nearer to what readers do.
+/// Whether a credential is proven by introspection: its provider offers it, and nothing nearer to what readers do. A
+/// token endpoint of its own is an authorization server of its own, whose tokens the provider's would not know.
 pub fn is_used(provider: &Provider, kind: Kind, settings: &Settings) -> bool {
     kind.is_refreshable()
         && provider.introspection_endpoint.is_some()
         && provider.probe(kind).is_none()
         && settings.probe_url.is_none()
+        && settings.token_endpoint.is_none()
 }
 
 /// The request. The client shows who it is as at the token endpoint (RFC 7662 §2.1 wants it shown).

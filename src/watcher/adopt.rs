@@ -37,11 +37,12 @@ impl Shard {
                 None
             }).map(Box::new),
         };
-        let mut watched = Watched::new(assignment);
+        let mut watched = Watched::new(assignment, self.house.clock.stepped());
+        watched.flags.clock_untrusted = self.house.clock.is_doubted();
         watched.first_look = first_look;
         let (mut open, mut begins_anew) = (None, false);
         if let Some(record) = record {
-            let life = kept::revived(&record, &self.house.boot_id);
+            let life = kept::revived(&record, &self.house.boot_id, now);
             begins_anew = life.is_none();
             watched.life = life.unwrap_or_else(|| lifecycle::Lifecycle::at(record.generation));
             if let Some(material) = &record.material {
@@ -111,6 +112,7 @@ impl Shard {
                     sent_at: crate::clock::Now { wall: attempt.prepared_at, boot: now.boot },
                     landed_at: crate::clock::Now { wall: at, boot: now.boot },
                     result: Ok(crate::fetch::Exchange::Replied(reply)),
+                    works: None,
                 };
                 self.flown(id, landing).await;
                 Ok(())
@@ -132,7 +134,11 @@ impl Shard {
         watched.leaving = false;
         let moved = watched.assignment.store_name != assignment.store_name || watched.assignment.at != assignment.at;
         let (old, new) = (watched.assignment.endpoint(), assignment.endpoint());
+        let other_end = watched.assignment.expires_at != assignment.expires_at;
         watched.assignment = assignment;
+        let material = watched.material.as_ref().filter(|_| other_end);
+        let end = material.map(|material| expiry(material, &watched.assignment, now.wall));
+        (watched.way, watched.left) = Default::default();
         if moved {
             watched.store_version = None;
             watched.store_fingerprint = None;
@@ -143,6 +149,9 @@ impl Shard {
         if matches!(watched.life.standing(), lifecycle::Standing::Misconfigured) {
             // S-MIS is left by a changed client configuration.
             self.happen(&id, Event::Release, Note::of("released", Trigger::StoreChange)).await;
+        }
+        if let Some((end, source)) = end {
+            self.happen(&id, Event::Ends(end, source), Note::of("changed", Trigger::Operator)).await;
         }
         self.load(&id, LoadReason::Changed);
         self.publish(&id);
@@ -276,7 +285,7 @@ impl Shard {
         let theirs = &loaded.material;
         let fingerprint =
             |material: &Material| material.root().map(|root| self.house.ledger.sealer().fingerprint(root));
-        let same_client = theirs.client_id == ours.client_id && theirs.client_secret == ours.client_secret;
+        let same_client = theirs.is_of_same_client(ours);
         if fingerprint(theirs) == fingerprint(ours) {
             // The same grant: only a new client, or a static key's own facts, are news.
             let same_facts = watched.assignment.kind.is_refreshable() || theirs.expires_at == ours.expires_at;
@@ -318,6 +327,8 @@ impl Shard {
             material = Material {
                 client_id: material.client_id,
                 client_secret: material.client_secret,
+                client_secret_next: material.client_secret_next,
+                client_secret_expires_at: material.client_secret_expires_at,
                 private_key: material.private_key,
                 other: material.other,
                 generation: Some(generation),

@@ -110,7 +110,7 @@ impl Shard {
             let generation = watched.life.generation;
             watched.waiting.push(Waiting { answer, wants, verdict, generation });
         } else {
-            let verdict = verdict.or_else(|| watched.life.trouble().map(|trouble| trouble.verdict.clone()));
+            let verdict = verdict.or_else(|| watched.life.trouble().map(|trouble| Verdict::clone(&trouble.verdict)));
             self.answer(id, answer, false, verdict, otherwise);
         }
     }

@@ -64,7 +64,15 @@ impl Shard {
         let before = watched.state(now);
         let word_before = watched.life.since();
         let mut life = watched.life.clone();
-        let effects = life.step(event, now, (self.house.dice)(), &watched.assignment.policy);
+        let new_material = matches!(event, Event::Loaded(_));
+        let stepped = self.house.clock.stepped();
+        let by = stepped - watched.stepped;
+        let mut effects = if by.is_zero() {
+            vec![]
+        } else {
+            life.step(Event::ClockStepped(by), now, (self.house.dice)(), &watched.assignment.policy)
+        };
+        effects.extend(life.step(event, now, (self.house.dice)(), &watched.assignment.policy));
         let state_changed = life.since() != word_before;
         let incidents: Vec<Fact> =
             effects.iter().filter_map(|effect| fact(effect, watched, &life, now.wall, &note)).collect();
@@ -76,7 +84,7 @@ impl Shard {
             let transition = Transition {
                 id: id.clone(),
                 shard: self.number,
-                lifecycle: kept::write(&life, &self.house.boot_id),
+                lifecycle: kept::write(&life, &self.house.boot_id, now),
                 flight: note.flight.clone(),
                 value: note.value.clone(),
                 write_back: note.write_back,
@@ -93,6 +101,10 @@ impl Shard {
             }
         }
         watched.life = life;
+        watched.stepped = stepped;
+        if new_material {
+            (watched.way, watched.left) = Default::default();
+        }
         if let Some(value) = note.value {
             watched.material = Some(value.material.into());
         }

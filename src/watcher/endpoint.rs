@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{credential::CredentialId, lifecycle};
 
@@ -43,9 +43,22 @@ struct Endpoint {
 
 /// All token endpoints of one replica's credentials, by origin and client.
 #[derive(Clone, Debug, Default)]
-pub struct Endpoints(HashMap<String, Endpoint>);
+pub struct Endpoints(HashMap<String, Endpoint>, SignedDuration);
 
 impl Endpoints {
+    /// Every moment moves with the steps of the clock, of which this is the sum.
+    pub fn follow(&mut self, stepped: SignedDuration) {
+        let by = stepped - std::mem::replace(&mut self.1, stepped);
+        if by.is_zero() {
+            return;
+        }
+        let moved = |at: &mut Timestamp| *at = at.checked_add(by).unwrap_or(*at);
+        for endpoint in self.0.values_mut() {
+            moved(&mut endpoint.filled_at);
+            endpoint.next_trial.iter_mut().chain(endpoint.promised.values_mut()).for_each(moved);
+        }
+    }
+
     /// A credential uses this endpoint, and its tokens live so long: the bucket grows so that all can be refreshed
     /// within their windows (FAULTS §8). Called again when the life is known better.
     pub fn join(&mut self, key: &str, id: &CredentialId, life: Option<Duration>, now: Timestamp) {
@@ -184,6 +197,19 @@ mod tests {
         assert!(last < 300.0 && busiest <= 3 * (10_000 / 200), "the last at {last} s, {busiest} in one second");
         let (last, _) = spread(Some(Duration::from_secs(60)));
         assert!(last < 30.0, "tokens of a minute have half of it: the last at {last} s");
+    }
+
+    #[test]
+    fn rf36_a_step_of_the_clock_neither_opens_nor_starves_a_bucket() {
+        for hours in [1, -1] {
+            let (mut endpoints, by) = (Endpoints::default(), SignedDuration::from_hours(hours));
+            let admitted = |endpoints: &mut Endpoints, now: Timestamp| {
+                (0..100).filter(|n| endpoints.admit("a", &id(*n), now) == Admission::Go).count()
+            };
+            assert_eq!(admitted(&mut endpoints, at(0.0)), 10);
+            endpoints.follow(by);
+            assert_eq!(admitted(&mut endpoints, at(1.0) + by), 5, "those whose turn has come");
+        }
     }
 
     #[test]

@@ -299,6 +299,12 @@ impl Fleet {
         }
     }
 
+    /// Wakes every shard, because the clock is no longer what it was.
+    pub fn tell_time(&self) -> impl Fn() + Send + Sync + 'static {
+        let inboxes = self.inboxes.clone();
+        move || inboxes.iter().for_each(|inbox| drop(inbox.send(Message::Time)))
+    }
+
     /// What is watched now.
     pub fn assignments(&self) -> impl Iterator<Item = &Assignment> {
         self.watched.values()

@@ -6,13 +6,13 @@ use futures_util::FutureExt;
 use jiff::SignedDuration;
 use uuid::Uuid;
 
-use super::{Admission, House, LoadReason, Message, Shard, effects::Note, interpret};
+use super::{Admission, LoadReason, Message, Shard, capture::capture, effects::Note, interpret};
 use crate::{
     clock::Now,
-    credential::{CredentialId, Failure, Fingerprint, Generation, Material, Reply, Rotation, Verdict},
+    credential::{CredentialId, Failure, Fingerprint, Generation, Material, Rotation, Verdict},
     failpoint,
     fetch::Exchange,
-    ledger::{Attempt, FlightStep, LedgerError, NewValue, SUPERSEDED, Stage, UNREADABLE},
+    ledger::{Attempt, FlightStep, LedgerError, NewValue, SUPERSEDED, Stage, UNREADABLE, UNVERIFIED},
     lifecycle::{Commit, Event, Promoted, Trigger},
     upstream::Unmakable,
 };
@@ -24,7 +24,7 @@ const WATCHDOG: Duration = Duration::from_secs(40);
 /// The previous value is kept, sealed, this long (FAULTS §4.2 step 12).
 const KEEP_PREVIOUS: SignedDuration = SignedDuration::from_hours(24);
 /// After so long without a durable write, a new value is published all the same, marked `unsaved`.
-const UNSAVED_AFTER: Duration = Duration::from_secs(2);
+pub(super) const UNSAVED_AFTER: Duration = Duration::from_secs(2);
 
 /// How a flight ended, as its task reports it.
 pub(super) struct Landing {
@@ -37,6 +37,8 @@ pub(super) struct Landing {
     pub sent_at: Now,
     pub landed_at: Now,
     pub result: Result<Exchange, Unmakable>,
+    /// Whether the token of a doubtful reply works, once the API was asked.
+    pub works: Option<bool>,
 }
 
 impl Shard {
@@ -52,7 +54,7 @@ impl Shard {
             self.happen(id, Event::Aborted { verdict, retry_at: Some(until) }, Note::quiet(trigger)).await;
             return;
         }
-        let Some((subject, root)) = watched.subject().and_then(|subject| {
+        let Some((subject, root)) = watched.request().and_then(|subject| {
             let root = subject.material.root()?.clone();
             Some((subject, root))
         }) else {
@@ -122,7 +124,8 @@ impl Shard {
                 capture(&house, &id, attempt, reply).await;
             }
             failpoint::reach("CP-13");
-            let landing = Box::new(Landing { attempt, target, presented, trigger, sent_at, landed_at, result });
+            let landing =
+                Box::new(Landing { attempt, target, presented, trigger, sent_at, landed_at, result, works: None });
             // The shard outlives its flights: the fleet drains them first.
             let _ = back.send(Message::Flown { id, landing });
         };
@@ -153,11 +156,21 @@ impl Shard {
         let provider = watched.assignment.provider.clone();
         let duration =
             Duration::try_from(landing.landed_at.wall.duration_since(landing.sent_at.wall)).unwrap_or_default();
+        let endpoint = watched.assignment.endpoint();
         let observe =
             self.house.metrics.credd_upstream_request_duration_seconds.with_label_values(&[&provider.name, "refresh"]);
-        observe.observe(duration.as_secs_f64());
+        if landing.works.is_none() {
+            observe.observe(duration.as_secs_f64());
+        }
         let outcome = interpret::refresh(&provider, watched.assignment.kind, &landing, watched.life.last_life);
-        let endpoint = watched.assignment.endpoint();
+        let doubtful = matches!(outcome, interpret::Refreshed::Doubtful { .. });
+        let (landing, outcome) = match outcome {
+            interpret::Refreshed::Doubtful { tokens, verdict } => {
+                let Some(known) = self.doubt(id, landing, tokens, verdict) else { return };
+                known
+            }
+            certain => (landing, certain),
+        };
         let (attempt, trigger) = (landing.attempt, landing.trigger);
         let replied = matches!(&landing.result, Ok(Exchange::Replied(reply)) if reply.is_success());
         match outcome {
@@ -170,13 +183,17 @@ impl Shard {
                 }
                 self.promote(id, attempt, trigger, landing.sent_at, duration, *tokens).await;
             }
+            interpret::Refreshed::Doubtful { .. } => {}
             interpret::Refreshed::No { verdict, commit } => {
                 self.house.note_answer(
                     &endpoint,
                     landing.landed_at.wall,
                     verdict.failure != Failure::UpstreamUnavailable,
                 );
-                self.count_failure(id, &verdict, "refresh", landing.result.as_ref().ok());
+                let turned = self.watched.get_mut(id).is_some_and(|watched| watched.turn(&verdict));
+                if !turned {
+                    self.count_failure(id, &verdict, "refresh", landing.result.as_ref().ok());
+                }
                 if let Some(watched) = self.watched.get_mut(id) {
                     watched.last_verdict = Some(verdict.clone());
                 }
@@ -184,6 +201,7 @@ impl Shard {
                     Commit::Ambiguous if replied => UNREADABLE,
                     Commit::Ambiguous => "lost",
                     Commit::NotSent => "not_sent",
+                    Commit::Doubtful if doubtful => UNVERIFIED,
                     Commit::NotCommitted | Commit::Doubtful => "refused",
                 };
                 let note = Note {
@@ -191,9 +209,9 @@ impl Shard {
                     verdict: Some(verdict.clone()),
                     duration: Some(duration),
                     flight: Some(FlightStep::Close { attempt, outcome }),
-                    ..Note::of("refresh_failed", trigger)
+                    ..Note::of(if turned { "refresh_turned" } else { "refresh_failed" }, trigger)
                 };
-                let event = Event::Failed { verdict, commit };
+                let event = if turned { Event::Turned } else { Event::Failed { verdict, commit } };
                 if let Err(error) = self.step(id, event.clone(), note).await {
                     tracing::error!(credential = %id, %error, "a refused refresh was not written; recovery will close it");
                     self.happen(id, event, Note::quiet(trigger)).await;
@@ -283,6 +301,7 @@ impl Shard {
         });
         if let Some(watched) = self.watched.get_mut(id) {
             watched.last_verdict = None;
+            watched.left = None;
             if write_back {
                 watched.write_back_wanted = generation.max(watched.write_back_wanted);
             }
@@ -358,28 +377,6 @@ impl Shard {
 /// A bug ended the call: whatever it had sent may have been taken (FM-69).
 pub(super) fn panicked() -> Exchange {
     Exchange::Ambiguous(crate::fetch::Trouble { reason: "panic", detail: "credd panicked during the call".into() })
-}
-
-/// Step 8: the reply is durable before anybody reads it. Never given up; after all, it exists only once.
-async fn capture(house: &House, id: &CredentialId, attempt: Uuid, reply: &Reply) {
-    let mut pause = Duration::from_millis(250);
-    loop {
-        let now = house.clock.now();
-        match house.ledger.rotation().received(attempt, reply, now.wall).await {
-            Ok(()) => return,
-            Err(error) => tracing::error!(credential = %id, %error, "a reply could not be captured; trying again"),
-        }
-        if pause >= UNSAVED_AFTER {
-            // The shard holds the reply from here on, publishes it unsaved, and goes on trying; should the process die
-            // before that helps, the spilled copy is carried into the ledger at the next start.
-            if let Err(error) = house.ledger.rotation().spill(attempt, reply, now.wall).await {
-                tracing::error!(credential = %id, %error, "a reply could not be kept beside the ledger either");
-            }
-            return;
-        }
-        house.clock.sleep(pause).await;
-        pause *= 2;
-    }
 }
 
 fn unwritable(error: &LedgerError) -> Verdict {

@@ -11,13 +11,21 @@ use crate::{
     credential::{Failure, Generation, Kind, Material, Reply, Verdict},
     fetch::{Exchange, Trouble},
     lifecycle::{Commit, Probed},
-    upstream::{Unmakable, introspects},
+    upstream::{Settings, Unmakable, introspects},
 };
 
 /// What a refresh brought.
 pub(super) enum Refreshed {
     Tokens(Box<Tokens>),
-    No { verdict: Verdict, commit: Commit },
+    /// A server error whose body holds a token (FM-05).
+    Doubtful {
+        tokens: Box<Tokens>,
+        verdict: Verdict,
+    },
+    No {
+        verdict: Verdict,
+        commit: Commit,
+    },
 }
 
 /// Reads the end of a flight.
@@ -68,18 +76,25 @@ pub(super) fn reply_to_refresh(
     } else {
         verdict
     };
+    if reply.status >= 500 {
+        // Whoever stamped it so may not be the one who wrote it.
+        let mut as_success = reply.clone();
+        as_success.status = 200;
+        if let Ok(tokens) = provider.tokens_for(&as_success, presented(kind, surface), sent_at, last_life) {
+            return Refreshed::Doubtful { tokens: Box::new(tokens), verdict };
+        }
+    }
     Refreshed::No { verdict, commit }
 }
 
 /// Reads the end of a probe; the verdict is for the log.
-pub(super) fn probe(assignment: &Assignment, look: &Look) -> (Probed, Option<Verdict>) {
-    let (provider, kind) = (&*assignment.provider, assignment.kind);
+pub(super) fn probe(provider: &Provider, kind: Kind, settings: &Settings, look: &Look) -> (Probed, Option<Verdict>) {
     let verdict = match &look.result {
         Err(error) => unmakable(error),
         Ok(Exchange::NotSent(trouble) | Exchange::Ambiguous(trouble)) => troubled(trouble),
         Ok(Exchange::Replied(reply)) => {
             let now = look.landed_at.wall;
-            if introspects(provider, kind, &assignment.upstream) {
+            if introspects(provider, kind, settings) {
                 return match provider.introspected(reply, now) {
                     Ok(end) => (Probed::Works(end), None),
                     Err(verdict) => (Probed::No(verdict.clone()), Some(verdict)),
@@ -176,7 +191,7 @@ pub async fn prove(
     let generation = crate::credential::Generation(0);
     let look = Look { generation, trigger: crate::lifecycle::Trigger::Operator, sent_at: now, landed_at, result };
     let left = left.map(|left| format!(", {left:#} left")).unwrap_or_default();
-    match probe(assignment, &look) {
+    match probe(&assignment.provider, assignment.kind, &assignment.upstream, &look) {
         (Probed::Works(_), _) => ("success", format!("works{left}")),
         (Probed::No(verdict), _) => {
             let severity = if verdict.failure == Failure::CredentialRevoked { "failure" } else { "warning" };

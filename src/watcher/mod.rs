@@ -5,6 +5,7 @@
 
 mod adopt;
 mod asks;
+mod capture;
 mod deadlines;
 mod effects;
 mod endpoint;
@@ -16,7 +17,9 @@ mod metronome;
 mod probe;
 mod specimens;
 mod stores;
+mod vouch;
 mod watched;
+mod way;
 mod write_back;
 
 pub use deadlines::Deadlines;
@@ -33,7 +36,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -78,7 +81,9 @@ struct House {
 
 impl House {
     fn endpoints(&self) -> std::sync::MutexGuard<'_, Endpoints> {
-        self.endpoints.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        let mut endpoints = self.endpoints.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        endpoints.follow(self.clock.stepped());
+        endpoints
     }
 
     fn admit(&self, endpoint: &str, id: &CredentialId, now: Timestamp) -> Admission {
@@ -94,8 +99,9 @@ impl House {
     }
 
     fn learn(&self, material: &Material) {
-        let Material { access_token, refresh_token, client_secret, private_key, .. } = material;
-        let secrets = [access_token, refresh_token, client_secret, private_key].into_iter().flatten();
+        let Material { access_token, refresh_token, client_secret, client_secret_next, private_key, .. } = material;
+        let secrets = [access_token, refresh_token, client_secret, client_secret_next, private_key];
+        let secrets = secrets.into_iter().flatten();
         secrets.for_each(|secret| (self.secrets)(secret));
     }
 
@@ -123,6 +129,8 @@ enum Message {
     StoreChanged(CredentialId),
     /// The home store stopped answering for it, or answers again and nothing has changed.
     StoreStale(CredentialId, bool),
+    /// The clock stepped, or is doubted, or no longer.
+    Time,
     /// A load ended.
     Loaded { id: CredentialId, why: LoadReason, result: Result<Box<FromStore>, StoreError> },
     /// A flight ended.
@@ -170,6 +178,8 @@ struct Shard {
     house: Arc<House>,
     watched: HashMap<CredentialId, Watched>,
     deadlines: Deadlines,
+    /// Steps of the clock that were taken over, and whether it was doubted, when this shard last looked.
+    time: (SignedDuration, bool),
     /// Those of a life that ended in a panic: they begin anew from the ledger.
     lost: Vec<Assignment>,
     /// Refresh requests of this shard that are out.
@@ -189,7 +199,8 @@ impl Shard {
     ) -> Self {
         let (back, inbox) = inbox;
         let (watched, deadlines) = (HashMap::new(), Deadlines::default());
-        Self { number, house, watched, deadlines, lost: Vec::new(), air: TaskTracker::new(), inbox, back, asks }
+        let time = (house.clock.stepped(), house.clock.is_doubted());
+        Self { number, house, watched, deadlines, time, lost: Vec::new(), air: TaskTracker::new(), inbox, back, asks }
     }
 
     /// Until told to stop. Flights that are out then still report: the fleet drains them before it drops the doors.
@@ -280,12 +291,28 @@ impl Shard {
     async fn wake_due(&mut self) {
         loop {
             let now = self.house.clock.now();
+            let time = (self.house.clock.stepped(), self.house.clock.is_doubted());
+            if time != self.time {
+                self.time = time;
+                self.replan().await;
+                continue;
+            }
             let Some((at, id)) = self.deadlines.take_due(now.wall) else { return };
             let Some(watched) = self.watched.get_mut(&id) else { continue };
             watched.deadline = None;
             let late = now.wall.duration_since(at).as_secs_f64();
             self.house.metrics.credd_scheduler_lag_seconds.observe(late.max(0.0));
             self.happen(&id, Event::Tick, effects::Note::quiet(Trigger::Schedule)).await;
+        }
+    }
+
+    /// The clock stepped, or is doubted: each credential is looked at, and its deadline entered anew.
+    async fn replan(&mut self) {
+        let all: Vec<CredentialId> = self.watched.keys().cloned().collect();
+        for id in all {
+            self.happen(&id, Event::Tick, effects::Note::quiet(Trigger::Schedule)).await;
+            let doubted = self.time.1;
+            self.flag(&id, |flags| flags.clock_untrusted = doubted);
         }
     }
 
@@ -308,6 +335,8 @@ impl Shard {
             Message::Change(assignment) => self.change(*assignment).await,
             Message::Forget(id) => self.forget(&id).await,
             Message::StoreChanged(id) => self.load(&id, LoadReason::Changed),
+            // Seen on the way to whatever is due.
+            Message::Time => {}
             Message::StoreStale(id, stale) => self.flag(&id, |flags| flags.store_stale = stale),
             Message::Loaded { id, why, result } => self.loaded(&id, why, result).await,
             Message::Flown { id, landing } => self.flown(&id, *landing).await,

@@ -52,7 +52,8 @@ impl Shard {
             .with_label_values(&[&provider.name, "probe"])
             .observe(duration.as_secs_f64());
         metrics.credd_probes_total.inc(id.as_str(), "");
-        let (outcome, verdict) = interpret::probe(&watched.assignment, &look);
+        let (outcome, verdict) =
+            interpret::probe(&provider, watched.assignment.kind, &watched.assignment.upstream, &look);
         if look.generation == watched.life.generation {
             // What was said of an older value is nothing to those who wait.
             watched.last_verdict.clone_from(&verdict);

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::oneshot;
 
+use super::way::Way;
 use crate::{
     catalogue::Provider,
     clock::Now,
@@ -60,6 +61,8 @@ impl Assignment {
 pub(super) struct Watched {
     pub assignment: Assignment,
     pub life: Lifecycle,
+    /// The sum of the clock's steps that its dates have moved along with.
+    pub stepped: SignedDuration,
     pub material: Option<Arc<Material>>,
     pub store_version: Option<String>,
     /// Of the root secret that last came from, or was written to, the home store.
@@ -82,6 +85,10 @@ pub(super) struct Watched {
     pub read_only: Option<String>,
     /// What the home store last said, where it was a no.
     pub store_error: Option<StoreError>,
+    /// How its token endpoint is asked: the way that last worked.
+    pub way: Way,
+    /// The way that was left for this one, until it is known whether this one works.
+    pub left: Option<Way>,
 }
 
 /// Facts kept beside the lifecycle.
@@ -91,6 +98,7 @@ pub(super) struct Flags {
     pub writeback_pending: bool,
     pub unsaved: bool,
     pub scope_reduced: bool,
+    pub clock_untrusted: bool,
 }
 
 /// What would satisfy somebody who waits.
@@ -114,10 +122,11 @@ pub(super) struct Waiting {
 }
 
 impl Watched {
-    pub fn new(assignment: Assignment) -> Self {
+    pub fn new(assignment: Assignment, stepped: SignedDuration) -> Self {
         Self {
             assignment,
             life: Lifecycle::default(),
+            stepped,
             material: None,
             store_version: None,
             store_fingerprint: None,
@@ -131,11 +140,34 @@ impl Watched {
             last_verdict: None,
             read_only: None,
             store_error: None,
+            way: Way::default(),
+            left: None,
         }
     }
 
     pub fn state(&self, now: Now) -> State {
         self.life.state(now, &self.assignment.policy)
+    }
+
+    /// What a token request is made of.
+    pub fn request(&self) -> Option<upstream::Subject> {
+        let mut subject = self.subject()?;
+        self.way.apply(&mut subject);
+        Some(subject)
+    }
+
+    /// A refusal of how it was asked: the other way, to be tried once. The one that does not work either is forgotten.
+    pub fn turn(&mut self, verdict: &Verdict) -> bool {
+        if let Some(before) = self.left.take() {
+            self.way = before;
+            return false;
+        }
+        let other =
+            self.material.as_ref().and_then(|material| self.way.other(verdict, material, &self.assignment.upstream));
+        if let Some(other) = other {
+            self.left = Some(std::mem::replace(&mut self.way, other));
+        }
+        other.is_some()
     }
 
     /// What a call is made of.
@@ -184,6 +216,7 @@ impl Watched {
             (self.flags.writeback_pending, "writeback_pending"),
             (self.flags.unsaved, "unsaved"),
             (self.flags.scope_reduced, "scope_reduced"),
+            (self.flags.clock_untrusted, "clock_untrusted"),
         ];
         View {
             name: assignment.id.clone(),
@@ -198,6 +231,7 @@ impl Watched {
             expires_at: validity.and_then(|validity| validity.expires_at),
             expiry_source: validity.map_or(crate::credential::ExpirySource::Unknown, |validity| validity.source),
             refresh_expires_at: validity.and_then(|validity| validity.refresh_expires_at),
+            client_secret_expires_at: self.material.as_ref().and_then(|material| material.client_secret_expires_at),
             refresh_at: validity.and_then(|validity| validity.refresh_at),
             probe_at: self.life.probes().next_at,
             last_probe_at: self.life.probes().last_at,

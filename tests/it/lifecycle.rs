@@ -49,6 +49,7 @@ fn verdict(words: &[&str]) -> Verdict {
     for word in &words[1..] {
         match word.split_once('=') {
             Some(("after", wait)) => verdict.retry_after = Some(span(wait)),
+            Some(("cause", cause)) => verdict.cause = Some(cause.to_owned()),
             _ if *word == "definitive" => verdict.definitive = true,
             _ => {}
         }
@@ -63,10 +64,12 @@ fn event(words: &[&str], now: Now, life: &Lifecycle) -> Event {
         ["loaded", "endless"] => Event::Loaded(loaded(life, true, None)),
         ["loaded", time] => Event::Loaded(loaded(life, true, Some(now.wall + span(time)))),
         ["tick"] => Event::Tick,
+        ["ends", time] => Event::Ends(Some(now.wall + span(time)), ExpirySource::Configured),
         ["beat", offset] => Event::Beat(span(offset)),
         ["prepared"] => Event::Prepared(attempt),
         ["sent"] => Event::Sent(now.wall + Duration::from_secs(60)),
         ["received"] => Event::Received,
+        ["turned"] => Event::Turned,
         ["aborted"] => {
             Event::Aborted { verdict: Verdict::of(Failure::UpstreamUnavailable, "ledger_unwritable"), retry_at: None }
         }

@@ -26,6 +26,7 @@ mod sandbox;
 mod scrape;
 mod simulation;
 mod socket;
+mod steps;
 mod stores;
 mod unit;
 mod upstream;

@@ -74,6 +74,7 @@ fn happenings() -> impl Strategy<Value = Happening> {
             H::Plain(Event::Aborted { verdict, retry_at })
         }),
         3 => Just(H::Plain(Event::Received)),
+        1 => Just(H::Plain(Event::Turned)),
         5 => (-1_i64..3, lives(), any::<bool>()).prop_map(|(on, life, repaired)| H::Promoted(on, life, repaired)),
         6 => (verdicts(), proptest::sample::select(commits))
             .prop_map(|(verdict, commit)| H::Plain(Event::Failed { verdict, commit })),
@@ -88,6 +89,11 @@ fn happenings() -> impl Strategy<Value = Happening> {
         1 => proptest::sample::select(found).prop_map(|found| H::Plain(Event::Found(found))),
         1 => (0_u64..100, 0_u64..90).prop_map(|(ago, dead)| H::FoundSent(ago, dead)),
     ]
+}
+
+/// Often by the full second, so that things fall due together.
+fn pauses() -> impl Strategy<Value = f64> {
+    prop_oneof![0.0_f64..900.0, (0_u32..90).prop_map(f64::from)]
 }
 
 pub fn policies() -> impl Strategy<Value = Policy> {
@@ -134,7 +140,7 @@ impl Watch {
     fn told(&mut self, event: &Event, life: &Lifecycle, policy: &Policy) {
         match event {
             Event::Found(Found::Received { .. }) => self.in_the_air = true,
-            Event::Aborted { .. } | Event::Found(_) => self.in_the_air = false,
+            Event::Aborted { .. } | Event::Turned | Event::Found(_) => self.in_the_air = false,
             Event::Failed { verdict, .. } => {
                 self.in_the_air = false;
                 self.evidence |= verdict.failure == Failure::CredentialRevoked;
@@ -232,10 +238,6 @@ fn may_be_repeated(event: &Event) -> bool {
     )
 }
 
-fn acts(effects: &[Effect]) -> bool {
-    effects.iter().any(|effect| *effect != Effect::Publish)
-}
-
 fn live(policy: &Policy, story: &[(f64, f64, Happening)]) {
     let (mut life, mut watch, mut seconds) = (Lifecycle::default(), Watch::default(), 0.0);
     for (pause, dice, happening) in story {
@@ -268,16 +270,8 @@ fn live(policy: &Policy, story: &[(f64, f64, Happening)]) {
             assert_eq!(life.step(event.clone(), now, *dice, policy), vec![], "{event:?}, said three times");
             assert_eq!(life, settled);
         }
-        // A driver that ticks at the deadline comes to rest.
-        let mut ticks = 0;
-        while life.next_deadline(now, policy).is_some_and(|deadline| deadline <= now.wall) {
-            let effects = life.step(Event::Tick, now, *dice, policy);
-            let later = life.next_deadline(now, policy).is_none_or(|deadline| deadline > now.wall);
-            assert!(acts(&effects) || later, "P-9: a deadline that is over asks for nothing: {life:?}");
-            watch.asked(&effects, policy);
-            ticks += 1;
-            assert!(ticks < 4, "P-9: the driver would spin: {life:?}");
-        }
+        let next = life.next_deadline(now, policy);
+        assert!(next.is_none_or(|next| next > now.wall), "P-9: something due was left undone at {next:?}: {life:?}");
         let text = serde_json::to_string(&life).unwrap();
         let read: Lifecycle = serde_json::from_str(&text).unwrap();
         assert_eq!(serde_json::to_string(&read).unwrap(), text);
@@ -295,7 +289,7 @@ proptest! {
     #[test]
     fn p2_p6_p7_p9_no_story_breaks_the_machine(
         policy in policies(),
-        story in proptest::collection::vec((0.0_f64..900.0, 0.0_f64..1.0, happenings()), 1..120),
+        story in proptest::collection::vec((pauses(), 0.0_f64..1.0, happenings()), 1..120),
     ) {
         live(&policy, &story);
     }

@@ -122,6 +122,12 @@ pub fn judge(views: &[View], now: Timestamp, terms: &Terms) -> Document {
         (all, 1) => vec![format!("1 of {all} credentials needs attention")],
         (all, some) => vec![format!("{some} of {all} credentials need attention")],
     };
+    if views.iter().any(|view| view.flags.contains(&"clock_untrusted")) {
+        document.status = document.status.max(Status::Warn);
+        document
+            .notes
+            .push("the machine's clock has jumped: time since boot alone decides until it is confirmed".into());
+    }
     document.output = (!wrong.is_empty()).then(|| wrong.join("; "));
     document
 }
@@ -247,6 +253,7 @@ mod tests {
             expires_at: left.map(|left| now() + SignedDuration::from_secs(left)),
             expiry_source: ExpirySource::Response,
             refresh_expires_at: None,
+            client_secret_expires_at: None,
             refresh_at: None,
             probe_at: None,
             last_probe_at: None,
@@ -261,6 +268,14 @@ mod tests {
 
     fn terms(fail_on: FailOn) -> Terms {
         Terms { fail_on, ..Terms::default() }
+    }
+
+    #[test]
+    fn fm66_a_clock_that_is_not_believed_is_a_warning() {
+        let doubted = View { flags: vec!["clock_untrusted"], ..view(State::Fresh, Some(7200)) };
+        let document = judge(&[doubted], now(), &Terms::default());
+        assert_eq!(document.status, Status::Warn);
+        assert!(document.notes[1].contains("clock"), "{:?}", document.notes);
     }
 
     #[test]

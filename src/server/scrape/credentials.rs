@@ -63,6 +63,7 @@ fn gauges(metrics: &Metrics, all: &[&View], shown: &[&View], text: &mut String) 
     }
     for view in shown {
         family.date(&[view.name.as_str(), "refresh"], view.refresh_expires_at);
+        family.date(&[view.name.as_str(), "client_secret"], view.client_secret_expires_at);
     }
     family.next(metrics.credd_credential_expiry_source_info);
     for view in shown {

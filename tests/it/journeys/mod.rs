@@ -1,5 +1,6 @@
 //! Whole journeys: what a user of credd lives through, from the settings file to the token in a reader's hand.
 
+mod clock;
 mod commands;
 mod ends;
 mod homes;
@@ -10,3 +11,4 @@ mod revocation;
 mod settings;
 mod starting;
 mod unclassified;
+mod ways;

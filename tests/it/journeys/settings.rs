@@ -1,6 +1,6 @@
 //! A changed settings file is followed; a broken one changes nothing.
 
-use credd::sandbox::NewKey;
+use credd::sandbox::{FaultKind, NewKey};
 
 use crate::world::{World, generation, get_tcp, grant, until};
 
@@ -102,4 +102,65 @@ async fn sighup_reloads_the_program() {
     running.hang_up();
     until("the new one is served", async || (world.read("key").await.status == 200).then_some(())).await;
     assert_eq!(running.terminate(), Some(0));
+}
+
+/// A static key's new end counts as soon as the settings say it, without any other news of the key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_prolonged_in_the_settings() {
+    let mut world = World::new().await;
+    let (_, key) = world.admin().key(&NewKey::default());
+    world.keep("key", &key).await;
+    world.credential("key", "api_key", "expires_at = \"2031-01-01T00:00:00Z\"");
+    world.start().await;
+    assert_eq!(world.view("key").await["expires_at"], "2031-01-01T00:00:00Z");
+    world.tables = world.tables.replace("2031", "2032");
+    world.write_settings();
+    until("the new end", async || (world.view("key").await["expires_at"] == "2032-01-01T00:00:00Z").then_some(()))
+        .await;
+    assert_eq!(world.view("key").await["generation"], 1, "nothing else is new");
+    world.stop().await;
+}
+
+/// A provider file that changes is taken at once; a broken one changes nothing, loudly.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_file_is_followed_and_a_broken_one_is_not() {
+    let mut world = World::new().await;
+    let file = |cause: &str| {
+        format!(
+            "extends = \"rfc6749\"\n[[failure]]\nsubtype = \"client_misconfigured\"\ncause = \"{cause}\"\n\
+             when = {{ body = {{ \"/error\" = [\"teapot\"] }} }}\n[[example]]\nsubtype = \"client_misconfigured\"\n\
+             surface = \"token_endpoint\"\nreply = {{ status = 400, body = '{{\"error\":\"teapot\"}}' }}\n"
+        )
+    };
+    world.provider("teapot", &file("first_rule"));
+    world.granted("bot", grant(3600.0), "provider = \"teapot\"").await;
+    world.start().await;
+    let refuse = FaultKind::Refuse { status: 400, error: "teapot".into(), description: None };
+    world.admin().fault(refuse.always());
+    world.act("bot", "refresh").await;
+    let cause = async |wanted: &str| {
+        until(wanted, async || {
+            world.act("bot", "release").await;
+            (world.view("bot").await["problem"]["cause"] == wanted).then_some(())
+        })
+        .await;
+    };
+    cause("first_rule").await;
+    let path = world.path("providers/teapot.toml");
+    crate::world::write(&path, &file("second_rule"));
+    cause("second_rule").await;
+    crate::world::write(&path, "extends = \"rfc6749\"\nno such thing\n");
+    let health = world.daemon().health;
+    until("the metric tells of the broken file", async || {
+        let body = get_tcp(health, "/metrics").await.body;
+        (metric(&body, "credd_provider_file_problems") > 0.0).then_some(())
+    })
+    .await;
+    world.act("bot", "release").await;
+    world.becomes("bot", "misconfigured").await;
+    cause("second_rule").await;
+    crate::world::write(&path, &file("third_rule"));
+    cause("third_rule").await;
+    assert_eq!(metric(&get_tcp(health, "/metrics").await.body, "credd_provider_file_problems"), 0.0);
+    world.stop().await;
 }

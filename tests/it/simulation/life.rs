@@ -9,7 +9,7 @@ use credd::{
         Commit, Effect, Event, Found, Incident, Lifecycle, Loaded, Policy, Probed, Promoted, Standing, advisory_window,
     },
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::{
@@ -90,6 +90,7 @@ pub struct Life {
     policy: Policy,
     seed: u64,
     dice: Dice,
+    start: Now,
     now: u64,
     end: u64,
     beat: u64,
@@ -128,6 +129,7 @@ impl Life {
             policy,
             seed,
             dice,
+            start: at(0.0),
             now: 0,
             end,
             beat: u64::try_from(beat.as_millis()).unwrap(),
@@ -154,8 +156,11 @@ impl Life {
         self.later(revoked, Soon::Revoke);
         self.later(changed, Soon::HomeChange);
         loop {
-            let deadline =
-                self.life.as_ref().and_then(|life| life.next_deadline(self.time(), &self.policy)).map(millis);
+            let deadline = self
+                .life
+                .as_ref()
+                .and_then(|life| life.next_deadline(self.time(), &self.policy))
+                .map(|at| self.millis(at));
             let soon = self.soon.first_key_value().map(|((when, _), _)| *when);
             let when = deadline.into_iter().chain(soon).min().unwrap_or(self.end).max(self.now);
             if when >= self.end {
@@ -178,7 +183,14 @@ impl Life {
     }
 
     fn time(&self) -> Now {
-        at(0.0).plus(self.now)
+        self.start.plus(self.now)
+    }
+
+    /// Rounded up: a driver wakes at its deadline or after it.
+    fn millis(&self, moment: Timestamp) -> u64 {
+        let since = moment.duration_since(self.start.wall);
+        let millis = since.as_millis() + i128::from(since.subsec_nanos() % 1_000_000 > 0);
+        u64::try_from(millis).unwrap_or(0)
     }
 
     fn later(&mut self, wait: u64, what: Soon) {
@@ -345,7 +357,7 @@ impl Life {
         let found = match self.ledger.intent {
             Intent::None => Found::Nothing,
             Intent::Prepared => Found::Prepared,
-            Intent::Sent(when) => Found::Sent { prepared_at: at(0.0).plus(when).wall, dead_at: now },
+            Intent::Sent(when) => Found::Sent { prepared_at: self.start.plus(when).wall, dead_at: now },
             Intent::Received(..) => {
                 self.later(5, Soon::Promote(self.process));
                 Found::Received { attempt: Uuid::from_u128(1) }
@@ -454,7 +466,7 @@ impl Life {
         }
         self.step(Event::Promoted(Promoted {
             generation,
-            sent_at: at(0.0).plus(sent),
+            sent_at: self.start.plus(sent),
             life: Some(Duration::from_millis(token.life_ms)),
             source: ExpirySource::Response,
             refresh_expires_at: None,
@@ -506,19 +518,13 @@ impl Life {
     }
 }
 
-/// Rounded up: a driver wakes at its deadline or after it.
-fn millis(moment: Timestamp) -> u64 {
-    let since = moment.duration_since(at(0.0).wall).as_nanos();
-    u64::try_from((since + 999_999) / 1_000_000).unwrap_or(0)
-}
-
 trait Plus {
     fn plus(self, millis: u64) -> Now;
 }
 
 impl Plus for Now {
     fn plus(self, millis: u64) -> Now {
-        let time = Duration::from_millis(millis);
-        Now { wall: self.wall + time, boot: self.boot + time }
+        let wall = self.wall + SignedDuration::from_millis(i64::try_from(millis).unwrap());
+        Now { wall, boot: self.boot + Duration::from_millis(millis) }
     }
 }

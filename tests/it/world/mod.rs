@@ -47,6 +47,8 @@ pub struct World {
     daemon: Option<Daemon>,
     /// Throws of 0 to 1 of a daemon in this process.
     pub dice: Arc<dyn Fn() -> f64 + Send + Sync>,
+    /// Of a daemon in this process.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Drop for World {
@@ -75,6 +77,7 @@ impl World {
             head: String::new(),
             daemon: None,
             dice: Arc::new(credd::cli::run::throw),
+            clock: Arc::new(SystemClock),
         }
     }
 
@@ -179,7 +182,7 @@ impl World {
     /// Starts, or says why not.
     pub async fn try_start(&mut self) -> Result<(), StartError> {
         let environment = Environment {
-            clock: Arc::new(SystemClock),
+            clock: self.clock.clone(),
             redactor: Redactor::default(),
             dice: self.dice.clone(),
             telemetry: None,
