@@ -6,6 +6,7 @@ mod embedded;
 mod incidents;
 mod notices;
 mod open;
+mod orphans;
 mod outbox;
 mod place;
 mod rekey;
@@ -20,6 +21,7 @@ pub use embedded::{Embedded, Put};
 pub use incidents::{Incident, Incidents, dedup_key};
 pub use notices::{Due, Notice, Notices};
 pub use open::Ledger;
+pub use orphans::Orphan;
 pub use outbox::{Outbox, WRITEBACK_FAILING, WriteBack};
 pub use place::Place;
 pub use rotation::Rotation;
@@ -62,6 +64,8 @@ pub struct Record {
     pub store_fingerprint: Option<Fingerprint>,
     /// A flight that was not closed: recovery's input.
     pub open_attempt: Option<Attempt>,
+    /// Replies to flights of it that brought no value, and are kept.
+    pub orphans: Vec<Orphan>,
 }
 
 /// A flight as the ledger knows it.
@@ -139,6 +143,8 @@ pub enum FlightStep {
         /// When the call is certainly dead.
         deadline: Timestamp,
     },
+    /// The kept reply of a closed flight became the value of this step after all: it need not be kept any longer.
+    Take(Uuid),
     /// The flight is over (`promoted`, `refused`, `not_sent`, `aborted`, `lost`, [`SUPERSEDED`], [`UNREADABLE`]).
     Close {
         /// Which.

@@ -6,9 +6,9 @@ use super::{
 };
 use crate::seal::Sealer;
 
-const SQLITE: &[&str] = &[include_str!("schema/sqlite/0001.sql")];
+const SQLITE: &[&str] = &[include_str!("schema/sqlite/0001.sql"), include_str!("schema/sqlite/0002.sql")];
 #[cfg(feature = "postgres")]
-const POSTGRES: &[&str] = &[include_str!("schema/postgres/0001.sql")];
+const POSTGRES: &[&str] = &[include_str!("schema/postgres/0001.sql"), include_str!("schema/postgres/0002.sql")];
 /// `cred`: says that a SQLite file is a ledger.
 pub(super) const APPLICATION: i64 = 0x6372_6564;
 

@@ -175,6 +175,13 @@ async fn write_flight(tx: &mut Tx<'_>, step: &Transition, flight: &FlightStep) -
                 )
                 .await?
         }
+        FlightStep::Take(attempt) => {
+            let attempt = values![attempt.to_string()];
+            let gone = tx.conn.execute("DELETE FROM orphan WHERE attempt = $1", attempt.clone()).await?;
+            let sql = "UPDATE flight SET capture = NULL, outcome = 'promoted' \
+                       WHERE attempt = $1 AND closed_at IS NOT NULL AND capture IS NOT NULL";
+            gone + tx.conn.execute(sql, attempt).await?
+        }
         FlightStep::Close { attempt, outcome } => {
             // What was captured has been read, and its value stands in `material` now; or nobody could take it, and it
             // is kept: the first few, because the first that was lost is the one that counts.
@@ -198,7 +205,9 @@ async fn write_flight(tx: &mut Tx<'_>, step: &Transition, flight: &FlightStep) -
 
 async fn queue_write_back(tx: &mut Tx<'_>, step: &Transition, generation: Generation) -> Result<(), Failed> {
     let attempt = match &step.flight {
-        Some(FlightStep::Close { attempt, .. } | FlightStep::Sent { attempt, .. }) => *attempt,
+        Some(FlightStep::Close { attempt, .. } | FlightStep::Sent { attempt, .. } | FlightStep::Take(attempt)) => {
+            *attempt
+        }
         Some(FlightStep::Prepare(attempt)) => attempt.id,
         None => made_up_attempt(&step.id, generation),
     };

@@ -68,6 +68,12 @@ pub enum Incident {
     ClientMisconfigured,
     /// Tokens end sooner than they may be refreshed: the provider's lifetimes are malformed or absurd.
     RefreshThrottled,
+    /// The ledger is older than what it had reached, and nothing newer was found.
+    LedgerRolledBack,
+    /// Another daemon may own the same grant.
+    DuplicateOwner,
+    /// A reply that had come too late was taken over, because the grant in its place was refused.
+    OrphanPromoted,
 }
 
 impl Incident {
@@ -79,6 +85,9 @@ impl Incident {
             Self::CredentialExpired => "credential_expired",
             Self::ClientMisconfigured => "client_misconfigured",
             Self::RefreshThrottled => "refresh_throttled",
+            Self::LedgerRolledBack => "ledger_rolled_back",
+            Self::DuplicateOwner => "duplicate_owner",
+            Self::OrphanPromoted => "orphan_promoted",
         }
     }
 }

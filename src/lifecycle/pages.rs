@@ -54,6 +54,8 @@ impl Lifecycle {
         if undecided || self.lost.is_some_and(|loss| grave || loss.tries > 0) {
             wanted.insert(Incident::RotationOutcomeUnknown);
         }
+        wanted.extend(self.doubt_incident());
+        wanted.extend(self.from_orphan.then_some(Incident::OrphanPromoted));
         let throttled = self.is_throttled(now, policy);
         if throttled {
             wanted.insert(Incident::RefreshThrottled);

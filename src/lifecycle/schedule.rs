@@ -16,10 +16,11 @@ const FIVE_MINUTES: Duration = Duration::from_secs(300);
 impl Lifecycle {
     /// What the time alone asks for. Called after every event; asking twice changes nothing.
     pub(super) fn due(&mut self, now: Now, policy: &Policy) -> Vec<Effect> {
-        if self.held {
+        if self.is_held() {
             return vec![];
         }
         let effects = match (&self.standing, &self.flight) {
+            _ if self.spares_its_grant() => vec![],
             (Standing::Suspect(suspicion), Flight::Grounded) if suspicion.confirm_at <= now.wall => {
                 match suspicion.by {
                     Witness::TokenEndpoint => self.take_off(Trigger::Schedule, now, policy),
@@ -40,7 +41,7 @@ impl Lifecycle {
     /// When a tick could next change anything.
     pub fn next_deadline(&self, now: Now, policy: &Policy) -> Option<Timestamp> {
         let mut moments = Vec::with_capacity(8);
-        if !self.held {
+        if !self.spares_its_grant() {
             match (&self.standing, &self.flight) {
                 (Standing::Suspect(Suspicion { confirm_at, by: Witness::Api, .. }), Flight::Grounded) => {
                     moments.extend((policy.has_probe && !self.probes.out).then_some(*confirm_at));
@@ -56,6 +57,8 @@ impl Lifecycle {
                 }
                 _ => {}
             }
+        }
+        if !self.is_held() {
             moments.extend(self.probes.next_at);
         }
         if let Standing::Suspect(suspicion) = &self.standing {

@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 use super::{Assignment, FromStore, LoadReason, Message, Shard, effects::Note, kept, watched::Watched};
 use crate::{
     credential::{CredentialId, ExpirySource, Generation, Material},
-    ledger::{Attempt, FlightStep, NewValue, Record, SUPERSEDED, Stage},
-    lifecycle::{self, Event, Found, Trigger},
+    ledger::{NewValue, Record},
+    lifecycle::{self, Event, Origin, Trigger},
     store::{Loaded, StoreError},
 };
 
@@ -39,7 +39,7 @@ impl Shard {
         };
         let mut watched = Watched::new(assignment);
         watched.first_look = first_look;
-        let (mut open, mut begins_anew) = (None, false);
+        let (mut open, mut orphans, mut begins_anew) = (None, Vec::new(), false);
         if let Some(record) = record {
             let life = kept::revived(&record, &self.house.boot_id);
             begins_anew = life.is_none();
@@ -51,10 +51,13 @@ impl Shard {
             watched.store_version = record.store_version;
             watched.store_fingerprint = record.store_fingerprint;
             open = record.open_attempt;
+            orphans = record.orphans;
         }
         self.house.join(&watched.assignment.endpoint(), &id, watched.life.last_life, now.wall);
         let value = watched.material.clone().filter(|_| begins_anew);
-        let facts = value.map(|material| facts(watched.life.generation, &material, &watched.assignment, now.wall));
+        let facts = value.map(|material| {
+            facts(watched.life.generation, &material, &watched.assignment, Origin::HomeStore, now.wall)
+        });
         self.watched.insert(id.clone(), watched);
         if let Some(facts) = facts {
             self.happen(&id, Event::Loaded(facts), Note::of("loaded", Trigger::Recovery)).await;
@@ -63,62 +66,13 @@ impl Shard {
         if let Some(shown) = shown {
             let _ = shown.send(());
         }
+        if open.is_none() {
+            open = self.reread(&id, orphans).await;
+        }
         self.recover(&id, open).await;
+        self.try_orphans_of_the_refused(&id).await;
         self.load(&id, LoadReason::Start);
         self.schedule(&id);
-    }
-
-    /// The recovery rules of FAULTS §4.3: the same machine, entered with what the ledger remembers.
-    async fn recover(&mut self, id: &CredentialId, open: Option<Attempt>) {
-        let Some(attempt) = open else {
-            self.happen(id, Event::Found(Found::Nothing), Note::quiet(Trigger::Recovery)).await;
-            return;
-        };
-        let now = self.house.clock.now();
-        let close = |outcome| Some(FlightStep::Close { attempt: attempt.id, outcome });
-        let note = |flight, detail: &str| Note {
-            attempt: Some(attempt.id),
-            flight,
-            detail: Some(detail.to_owned()),
-            ..Note::of("recovered", Trigger::Recovery)
-        };
-        let replaced = self.is_replaced(id, attempt.target, &attempt.presents);
-        let stepped = match attempt.stage {
-            Stage::Sent { .. } if replaced => {
-                // Whatever became of it, it was not this grant that was presented.
-                let note = note(close(SUPERSEDED), "its grant was replaced in the home store meanwhile");
-                self.step(id, Event::Found(Found::Prepared), note).await
-            }
-            Stage::Prepared => {
-                self.step(id, Event::Found(Found::Prepared), note(close("aborted"), "nothing was sent")).await
-            }
-            Stage::Sent { deadline } => {
-                // The ledger is locked by one process, so a call of this boot died with its process.
-                let dead_at = if attempt.boot_id == self.house.boot_id { now.wall } else { deadline };
-                let found = Found::Sent { prepared_at: attempt.prepared_at, dead_at };
-                self.step(id, Event::Found(found), note(close("lost"), "a request was sent and no reply is durable"))
-                    .await
-            }
-            Stage::Received { reply, at } => {
-                let found = Event::Found(Found::Received { attempt: attempt.id });
-                self.happen(id, found, Note::quiet(Trigger::Recovery)).await;
-                let landing = super::flight::Landing {
-                    attempt: attempt.id,
-                    target: attempt.target,
-                    presented: attempt.presents,
-                    trigger: Trigger::Recovery,
-                    // Its life counts from the sending; the intent's time is the earliest that can be.
-                    sent_at: crate::clock::Now { wall: attempt.prepared_at, boot: now.boot },
-                    landed_at: crate::clock::Now { wall: at, boot: now.boot },
-                    result: Ok(crate::fetch::Exchange::Replied(reply)),
-                };
-                self.flown(id, landing).await;
-                Ok(())
-            }
-        };
-        if let Err(error) = stepped {
-            tracing::error!(credential = %id, %error, "a flight found in the ledger could not be closed; the next start tries again");
-        }
     }
 
     /// Its settings changed: what is watched stays, and no watcher is dropped.
@@ -245,7 +199,7 @@ impl Shard {
         } else {
             self.store_holds(id, &loaded).await;
             if why == LoadReason::Sibling {
-                self.happen(id, Event::Unchanged, Note::quiet(Trigger::Refusal)).await;
+                self.try_orphans(id, Vec::new()).await;
             }
         }
         self.first_look_over(id);
@@ -324,7 +278,14 @@ impl Shard {
                 ..Material::clone(ours)
             };
         }
-        let event = Event::Loaded(facts(generation, &material, &watched.assignment, now.wall));
+        let ours = watched
+            .material
+            .as_ref()
+            .and_then(|ours| ours.root())
+            .map(|root| self.house.ledger.sealer().fingerprint(root));
+        let held = ours.is_some() && material.root().map(|root| self.house.ledger.sealer().fingerprint(root)) == ours;
+        let origin = if held { Origin::Held } else { Origin::HomeStore };
+        let event = Event::Loaded(facts(generation, &material, &watched.assignment, origin, now.wall));
         let value = NewValue {
             replaces: watched.life.generation,
             material,
@@ -364,7 +325,13 @@ impl Shard {
 }
 
 /// What the lifecycle is told of a value that came from elsewhere.
-fn facts(generation: Generation, material: &Material, assignment: &Assignment, now: Timestamp) -> lifecycle::Loaded {
+pub(super) fn facts(
+    generation: Generation,
+    material: &Material,
+    assignment: &Assignment,
+    origin: Origin,
+    now: Timestamp,
+) -> lifecycle::Loaded {
     let (expires_at, source) = expiry(material, assignment, now);
     lifecycle::Loaded {
         generation,
@@ -372,6 +339,7 @@ fn facts(generation: Generation, material: &Material, assignment: &Assignment, n
         expires_at,
         source,
         refresh_expires_at: material.refresh_expires_at,
+        origin,
     }
 }
 

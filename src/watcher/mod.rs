@@ -13,7 +13,11 @@ mod flight;
 mod interpret;
 mod kept;
 mod metronome;
+mod orphans;
+mod page;
 mod probe;
+mod promote;
+mod recovery;
 mod stores;
 mod watched;
 mod write_back;
@@ -35,6 +39,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
 
 use self::watched::Watched;
 use crate::{
@@ -127,6 +132,8 @@ enum Message {
     Flown { id: CredentialId, landing: Box<flight::Landing> },
     /// A probe ended.
     Probed { id: CredentialId, look: Box<probe::Look> },
+    /// A probe of a kept reply's token ended; those were refused before.
+    OrphanProbed { id: CredentialId, attempt: Uuid, refused: Vec<Uuid>, look: Box<probe::Look> },
     /// A beat of a policy, and how far its probes may spread.
     Beat { cron: Arc<str>, spread: Duration },
     /// A write-back ended; the home store now holds that version.
@@ -310,6 +317,9 @@ impl Shard {
             Message::Loaded { id, why, result } => self.loaded(&id, why, result).await,
             Message::Flown { id, landing } => self.flown(&id, *landing).await,
             Message::Probed { id, look } => self.probed(&id, *look).await,
+            Message::OrphanProbed { id, attempt, refused, look } => {
+                self.orphan_probed(&id, attempt, refused, *look).await;
+            }
             Message::Beat { cron, spread } => self.beat(&cron, spread).await,
             Message::WrittenBack { id, generation, version } => self.written_back(&id, generation, version),
             Message::WriteBackWaits { id } => self.flag(&id, |flags| flags.writeback_pending = true),

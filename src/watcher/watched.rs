@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use crate::{
     catalogue::Provider,
@@ -69,6 +70,10 @@ pub(super) struct Watched {
     pub write_back_wanted: Generation,
     /// The home store is to be asked again once the flight that is out has ended.
     pub look_again: bool,
+    /// Replies to earlier flights that brought no value and are kept, with the generation that each was to make.
+    pub orphans: Vec<(Uuid, Generation)>,
+    /// The flight that was lost last, for whoever is told of it.
+    pub lost: Option<LostFlight>,
     /// Where it stands in the queue of deadlines.
     pub deadline: Option<Timestamp>,
     /// Removed from the settings; it goes when its flight is home.
@@ -82,6 +87,14 @@ pub(super) struct Watched {
     pub read_only: Option<String>,
     /// What the home store last said, where it was a no.
     pub store_error: Option<StoreError>,
+}
+
+/// A flight of which nobody knows what became.
+#[derive(Clone, Debug)]
+pub(super) struct LostFlight {
+    pub attempt: Uuid,
+    /// Why its reply could not be read, if one came; it is kept then.
+    pub unreadable: Option<String>,
 }
 
 /// Facts kept beside the lifecycle.
@@ -124,6 +137,8 @@ impl Watched {
             flags: Flags::default(),
             write_back_wanted: Generation::default(),
             look_again: false,
+            orphans: Vec::new(),
+            lost: None,
             deadline: None,
             leaving: false,
             waiting: Vec::new(),

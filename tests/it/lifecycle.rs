@@ -6,7 +6,7 @@ use std::{fmt::Write as _, fs, path::Path, time::Duration};
 use credd::{
     clock::Now,
     credential::{ExpirySource, Failure, Generation, Kind, Rotation, Verdict},
-    lifecycle::{Commit, Effect, Event, Found, Lifecycle, Loaded, Policy, Probed, Promoted},
+    lifecycle::{Commit, Effect, Event, Found, Lifecycle, Loaded, Origin, Policy, Probed, Promoted},
 };
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
@@ -113,6 +113,7 @@ fn loaded(life: &Lifecycle, has_token: bool, expires_at: Option<Timestamp>) -> L
         expires_at,
         source: if expires_at.is_some() { ExpirySource::Configured } else { ExpirySource::Unknown },
         refresh_expires_at: None,
+        origin: Origin::HomeStore,
     }
 }
 

@@ -4,6 +4,7 @@ mod commands;
 mod ends;
 mod homes;
 mod lost;
+mod orphans;
 mod outages;
 mod reading;
 mod revocation;
