@@ -68,6 +68,8 @@ pub struct Environment {
     pub redactor: Redactor,
     /// Throws of 0 to 1.
     pub dice: Arc<dyn Fn() -> f64 + Send + Sync>,
+    /// This machine's name, where it has one that no other has.
+    pub machine: Option<String>,
     /// The log level's handle, where there is one.
     pub telemetry: Option<crate::telemetry::Telemetry>,
 }
@@ -172,6 +174,7 @@ impl Daemon {
             metrics: metrics.clone(),
             dice: environment.dice.clone(),
             boot_id: crate::clock::boot_id(),
+            machine: environment.machine.clone(),
             shards: SHARDS,
             alive: Arc::new(move |number| beats[usize::from(number)].mark()),
             secrets: Arc::new(move |secret| redactor.register(secret)),

@@ -4,6 +4,7 @@ mod audit;
 mod connection;
 mod embedded;
 mod incidents;
+mod mark;
 mod notices;
 mod open;
 mod orphans;
@@ -19,6 +20,7 @@ mod writer;
 pub use audit::{Audit, Broken, Filter, HOUSE, Logged, Verified};
 pub use embedded::{Embedded, Put};
 pub use incidents::{Incident, Incidents, dedup_key};
+pub use mark::Reached;
 pub use notices::{Due, Notice, Notices};
 pub use open::Ledger;
 pub use orphans::Orphan;
@@ -159,6 +161,8 @@ pub enum FlightStep {
 pub struct NewValue {
     /// The generation it replaces: the fence. A mismatch writes nothing and answers [`LedgerError::Fenced`].
     pub replaces: Generation,
+    /// The generation that it is: the next one, or a higher one that was reached before (a restored ledger).
+    pub generation: Generation,
     /// All of it: refresh token and access token together.
     pub material: Material,
     /// The home store's version it came from; `None` for a value of our own, which keeps the old one.

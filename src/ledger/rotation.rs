@@ -60,12 +60,20 @@ impl Rotation<'_> {
     /// Writes one step, all of it or nothing, and returns when it is durable. A step that is there already is a success.
     pub async fn commit(&self, step: Transition) -> Result<(), LedgerError> {
         let step = Arc::new(step);
+        let written = step.clone();
         self.0
             .write(move |tx| {
                 let step = step.clone();
                 Box::pin(async move { transition::apply(tx, &step).await })
             })
-            .await
+            .await?;
+        if let Some(value) = &written.value
+            && let Some(token) = &value.material.refresh_token
+        {
+            let (token, grant) = (self.0.sealer().fingerprint(token), value.material.grant_id.clone());
+            self.has_reached(&written.id, value.generation, grant, token).await;
+        }
+        Ok(())
     }
 
     /// Step 8: makes a reply durable, sealed, before anybody reads it. No fence can refuse it: the reply to a flight that

@@ -52,7 +52,7 @@ pub(super) async fn apply(tx: &mut Tx<'_>, step: &Transition) -> Result<(), Fail
         write_flight(tx, step, flight).await?;
     }
     if step.write_back {
-        let current = step.value.as_ref().map_or(generation, |value| value.replaces.next());
+        let current = step.value.as_ref().map_or(generation, |value| value.generation);
         queue_write_back(tx, step, current).await?;
     }
     for fact in &step.incidents {
@@ -84,7 +84,7 @@ async fn already_there(
     generation: Generation,
     open: Option<&str>,
 ) -> Result<bool, Failed> {
-    let moved = step.value.as_ref().is_none_or(|value| value.replaces.next() == generation);
+    let moved = step.value.as_ref().is_none_or(|value| value.generation == generation);
     match &step.flight {
         Some(FlightStep::Prepare(attempt)) => Ok(moved && open == Some(attempt.id.to_string().as_str())),
         Some(FlightStep::Close { attempt, outcome }) if moved && open.is_none() => {
@@ -124,10 +124,12 @@ fn check(step: &Transition, found: Generation, open: Option<&str>) -> Result<(),
 }
 
 async fn write_value(tx: &mut Tx<'_>, id: &CredentialId, value: &NewValue) -> Result<(), Failed> {
-    let generation = value.replaces.next();
+    let generation = value.generation;
     let root = value.material.root().map(|root| tx.sealer.fingerprint(root).to_string());
     let sealed = tx.sealer.seal(&value_aad(id, generation), value.material.render().expose().as_bytes());
-    let keep = value.keep_previous_until.map(jiff::Timestamp::as_microsecond);
+    // What is kept is the generation before: a value that was overtaken elsewhere is nothing to fall back on.
+    let keep = value.keep_previous_until.filter(|_| generation == value.replaces.next());
+    let keep = keep.map(jiff::Timestamp::as_microsecond);
     let touched = if value.replaces == Generation(0) {
         tx.conn
             .execute(

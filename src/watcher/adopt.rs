@@ -39,10 +39,11 @@ impl Shard {
         };
         let mut watched = Watched::new(assignment);
         watched.first_look = first_look;
-        let (mut open, mut orphans, mut begins_anew) = (None, Vec::new(), false);
+        let (mut open, mut orphans, mut begins_anew, mut moved) = (None, Vec::new(), false, false);
         if let Some(record) = record {
             let life = kept::revived(&record, &self.house.boot_id);
             begins_anew = life.is_none();
+            moved = kept::is_of_another_machine(&record, &self.house.machine);
             watched.life = life.unwrap_or_else(|| lifecycle::Lifecycle::at(record.generation));
             if let Some(material) = &record.material {
                 self.house.learn(material);
@@ -61,6 +62,9 @@ impl Shard {
         self.watched.insert(id.clone(), watched);
         if let Some(facts) = facts {
             self.happen(&id, Event::Loaded(facts), Note::of("loaded", Trigger::Recovery)).await;
+        }
+        if moved {
+            self.is_perhaps_a_clone(&id, "its ledger was used on another machine before").await;
         }
         self.publish(&id);
         if let Some(shown) = shown {
@@ -182,6 +186,7 @@ impl Shard {
                 self.house.stores.is_stale(id, true);
                 self.flag(id, |flags| flags.store_stale = true);
                 self.publish(id);
+                self.looked(id).await;
                 self.first_look_over(id);
                 return;
             }
@@ -195,13 +200,20 @@ impl Shard {
         self.house.stores.is_stale(id, false);
         self.flag(id, |flags| flags.store_stale = false);
         if self.is_news(id, &loaded) {
+            let rival = self.is_a_rivals(id, &loaded.material);
             self.adopt(id, loaded, why).await;
+            self.was_read(id);
+            if rival {
+                self.is_perhaps_a_clone(id, "somebody else has advanced this grant").await;
+            }
         } else {
             self.store_holds(id, &loaded).await;
+            self.was_read(id);
             if why == LoadReason::Sibling {
                 self.try_orphans(id, Vec::new()).await;
             }
         }
+        self.looked(id).await;
         self.first_look_over(id);
     }
 
@@ -241,6 +253,13 @@ impl Shard {
             return !same_client;
         }
         let same_grant = theirs.grant_id.is_some() && theirs.grant_id == ours.grant_id;
+        if same_grant && theirs.attempt_id.is_some() && theirs.attempt_id == ours.attempt_id {
+            // Our latest document with another token in it: somebody else rotated the grant and left our marks alone.
+            return true;
+        }
+        if watched.life.doubt().is_none() && self.is_spent(watched, theirs) {
+            return false;
+        }
         let older = theirs.generation.is_some_and(|generation| generation <= watched.life.generation);
         !(same_grant && older)
     }
@@ -249,7 +268,7 @@ impl Shard {
     async fn adopt(&mut self, id: &CredentialId, loaded: Loaded, why: LoadReason) {
         let Some(watched) = self.watched.get(id) else { return };
         let now = self.house.clock.now();
-        let generation = watched.life.generation.next();
+        let (generation, below) = self.numbered(watched, &loaded.material);
         let mut material = loaded.material;
         // What lies in the store, whatever becomes of it here.
         let fingerprint = material.root().map(|root| self.house.ledger.sealer().fingerprint(root));
@@ -284,10 +303,11 @@ impl Shard {
             .and_then(|ours| ours.root())
             .map(|root| self.house.ledger.sealer().fingerprint(root));
         let held = ours.is_some() && material.root().map(|root| self.house.ledger.sealer().fingerprint(root)) == ours;
-        let origin = if held { Origin::Held } else { Origin::HomeStore };
+        let origin = if held || below { Origin::Held } else { Origin::HomeStore };
         let event = Event::Loaded(facts(generation, &material, &watched.assignment, origin, now.wall));
         let value = NewValue {
             replaces: watched.life.generation,
+            generation,
             material,
             store_version: Some(loaded.version.0.clone()),
             // The spent token that still lies there is not the one that is taken over.

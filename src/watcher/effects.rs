@@ -76,7 +76,7 @@ impl Shard {
             let transition = Transition {
                 id: id.clone(),
                 shard: self.number,
-                lifecycle: kept::write(&life, &self.house.boot_id),
+                lifecycle: kept::write(&life, &self.house.boot_id, &self.house.machine),
                 flight: note.flight.clone(),
                 value: note.value.clone(),
                 write_back: note.write_back,

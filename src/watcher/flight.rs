@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Admission, House, Message, Shard, effects::Note, interpret, promote::UNSAVED_AFTER, watched::LostFlight};
 use crate::{
     clock::Now,
-    credential::{CredentialId, Failure, Fingerprint, Generation, Reply, Rotation, Verdict},
+    credential::{CredentialId, Failure, Fingerprint, Generation, Reply, Verdict},
     failpoint,
     fetch::Exchange,
     ledger::{Attempt, FlightStep, LedgerError, Stage, UNREADABLE},
@@ -39,6 +39,9 @@ impl Shard {
     /// Steps 3 to 6: everything that could fail after the provider commits is tried before, then the intent and the
     /// sending are made durable, then the request goes out.
     pub(super) async fn prepare(&mut self, id: &CredentialId, trigger: Trigger) {
+        if self.waits_for_its_home(id, trigger) {
+            return;
+        }
         let now = self.house.clock.now();
         let Some(watched) = self.watched.get(id) else { return };
         let endpoint = watched.assignment.endpoint();
@@ -56,8 +59,9 @@ impl Shard {
             self.abort(id, verdict, trigger, None).await;
             return;
         };
-        let rotates = watched.assignment.kind.spends_grant() && watched.assignment.provider.rotation != Rotation::None;
-        if rotates && let Some(reason) = watched.read_only.clone() {
+        if watched.rotates()
+            && let Some(reason) = watched.read_only.clone()
+        {
             // A rotated refresh token that cannot go home would live in the ledger alone (FM-20).
             let verdict = Verdict { evidence: reason, ..Verdict::of(Failure::ClientMisconfigured, "writeback_denied") };
             self.abort(id, verdict, trigger, None).await;

@@ -6,12 +6,15 @@ use crate::{ledger::Record, lifecycle::Lifecycle};
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Kept {
     boot_id: String,
+    /// A fingerprint of the machine that wrote it; empty where that is not known.
+    #[serde(default)]
+    machine: String,
     life: Lifecycle,
 }
 
 /// As text, for the ledger.
-pub(super) fn write(life: &Lifecycle, boot_id: &str) -> String {
-    let kept = Kept { boot_id: boot_id.to_owned(), life: life.clone() };
+pub(super) fn write(life: &Lifecycle, boot_id: &str, machine: &str) -> String {
+    let kept = Kept { boot_id: boot_id.to_owned(), machine: machine.to_owned(), life: life.clone() };
     serde_json::to_string(&kept).expect("a lifecycle has only text keys")
 }
 
@@ -30,6 +33,12 @@ pub(super) fn revived(record: &Record, boot_id: &str) -> Option<Lifecycle> {
             None
         }
     }
+}
+
+/// Whether another machine than this one wrote a record last: its ledger was moved here, or copied.
+pub(super) fn is_of_another_machine(record: &Record, machine: &str) -> bool {
+    let kept = serde_json::from_str::<Kept>(&record.lifecycle);
+    kept.is_ok_and(|kept| ![machine, &kept.machine].contains(&"") && kept.machine != machine)
 }
 
 /// Whether a record's value was ever seen good.

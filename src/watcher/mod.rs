@@ -6,6 +6,7 @@
 mod adopt;
 mod asks;
 mod deadlines;
+mod doubt;
 mod effects;
 mod endpoint;
 mod fleet;
@@ -71,6 +72,8 @@ struct House {
     /// Throws of 0 to 1; a source of its own, so that a simulation repeats itself.
     pub dice: Arc<dyn Fn() -> f64 + Send + Sync>,
     pub boot_id: String,
+    /// A fingerprint of this machine's name; empty where it has none, or where the ledger is not a file of it.
+    pub machine: String,
     /// Requests and captures: a stop waits for them.
     pub flights: TaskTracker,
     /// Told by each shard that it makes progress.
@@ -126,6 +129,8 @@ enum Message {
     StoreChanged(CredentialId),
     /// The home store stopped answering for it, or answers again and nothing has changed.
     StoreStale(CredentialId, bool),
+    /// The home store has not answered for so long that nobody waits for it any more.
+    StoreSilent(CredentialId),
     /// A load ended.
     Loaded { id: CredentialId, why: LoadReason, result: Result<Box<FromStore>, StoreError> },
     /// A flight ended.
@@ -314,6 +319,7 @@ impl Shard {
             Message::Forget(id) => self.forget(&id).await,
             Message::StoreChanged(id) => self.load(&id, LoadReason::Changed),
             Message::StoreStale(id, stale) => self.flag(&id, |flags| flags.store_stale = stale),
+            Message::StoreSilent(id) => self.looked(&id).await,
             Message::Loaded { id, why, result } => self.loaded(&id, why, result).await,
             Message::Flown { id, landing } => self.flown(&id, *landing).await,
             Message::Probed { id, look } => self.probed(&id, *look).await,

@@ -167,7 +167,7 @@ impl Shard {
         }
         let issued_at = issued_at(&tokens.access_token, &orphan.reply).unwrap_or(orphan.received_at);
         let sent_at = Now { wall: sent_at, boot: self.house.clock.now().boot };
-        let generation = watched.life.generation.next();
+        let generation = self.next_generation(watched);
         let mut material = interpret::renewed(held, &tokens, sent_at, generation, orphan.attempt);
         let fingerprint = held.root().map(|root| self.house.ledger.sealer().fingerprint(root));
         if orphan.flight.as_ref().map(|flight| &flight.presents) != fingerprint.as_ref() {
@@ -181,10 +181,11 @@ impl Shard {
         let Some(watched) = self.watched.get(id) else { return };
         let now = self.house.clock.now().wall;
         let Candidate { attempt, issued_at, material } = candidate;
-        let generation = watched.life.generation.next();
+        let generation = self.next_generation(watched);
         let facts = adopt::facts(generation, &material, &watched.assignment, Origin::Orphan, now);
         let value = NewValue {
             replaces: watched.life.generation,
+            generation,
             material,
             store_version: None,
             from_store: false,

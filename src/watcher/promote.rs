@@ -49,6 +49,7 @@ impl Shard {
         let write_back = tokens.refresh_token.as_ref().is_some_and(|new| old.refresh_token.as_ref() != Some(new));
         let value = NewValue {
             replaces: watched.life.generation,
+            generation,
             material: material.clone(),
             store_version: None,
             from_store: false,

@@ -9,8 +9,8 @@ use uuid::Uuid;
 use crate::{
     catalogue::Provider,
     clock::Now,
-    credential::{CredentialId, Fingerprint, Generation, Kind, Material, Verdict},
-    lifecycle::{Lifecycle, Policy, Standing, State},
+    credential::{CredentialId, Fingerprint, Generation, Kind, Material, Rotation, Verdict},
+    lifecycle::{Lifecycle, Policy, Standing, State, Trigger},
     publish::{Answer, Criticality, Problem, Published, Reader, Token, View},
     store::{Location, SecretStore, StoreError},
     upstream,
@@ -68,6 +68,12 @@ pub(super) struct Watched {
     pub flags: Flags,
     /// The newest generation that must be written back.
     pub write_back_wanted: Generation,
+    /// The home store has answered since this began, or would not: a grant may be presented.
+    pub looked: bool,
+    /// It has been read since this began.
+    pub was_read: bool,
+    /// A refresh that was decided before the home store had answered.
+    pub decided: Option<Trigger>,
     /// The home store is to be asked again once the flight that is out has ended.
     pub look_again: bool,
     /// Replies to earlier flights that brought no value and are kept, with the generation that each was to make.
@@ -136,6 +142,9 @@ impl Watched {
             store_fingerprint: None,
             flags: Flags::default(),
             write_back_wanted: Generation::default(),
+            looked: false,
+            was_read: false,
+            decided: None,
             look_again: false,
             orphans: Vec::new(),
             lost: None,
@@ -151,6 +160,11 @@ impl Watched {
 
     pub fn state(&self, now: Now) -> State {
         self.life.state(now, &self.assignment.policy)
+    }
+
+    /// Whether a refresh spends the grant for good, so that nobody else may present it.
+    pub fn rotates(&self) -> bool {
+        self.assignment.kind.spends_grant() && self.assignment.provider.rotation != Rotation::None
     }
 
     /// What a call is made of.

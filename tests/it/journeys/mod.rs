@@ -7,6 +7,7 @@ mod lost;
 mod orphans;
 mod outages;
 mod reading;
+mod restored;
 mod revocation;
 mod settings;
 mod starting;

@@ -45,6 +45,8 @@ pub struct World {
     pub tables: String,
     head: String,
     daemon: Option<Daemon>,
+    /// What a daemon in this process takes for its machine's name.
+    pub machine: Option<String>,
     /// Throws of 0 to 1 of a daemon in this process.
     pub dice: Arc<dyn Fn() -> f64 + Send + Sync>,
 }
@@ -74,6 +76,7 @@ impl World {
             tables: String::new(),
             head: String::new(),
             daemon: None,
+            machine: None,
             dice: Arc::new(credd::cli::run::throw),
         }
     }
@@ -182,6 +185,7 @@ impl World {
             clock: Arc::new(SystemClock),
             redactor: Redactor::default(),
             dice: self.dice.clone(),
+            machine: self.machine.clone(),
             telemetry: None,
         };
         self.daemon = Some(Daemon::start(self.load(), environment).await?);
