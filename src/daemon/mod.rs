@@ -1,6 +1,7 @@
 //! Builds every part, binds every listener, runs, and drains. It knows everybody and decides nothing.
 
 mod admin;
+mod homes;
 mod house;
 mod ports;
 mod resources;
@@ -8,7 +9,7 @@ mod startup;
 
 pub use admin::{put, remove};
 pub use ports::{LedgerDocuments, LedgerOutbox};
-pub use resources::{Places, Resources, ledger, places};
+pub use resources::{Places, Resources, ledger, ledger_to_read, places};
 pub use startup::Refused;
 
 use std::{

@@ -16,6 +16,7 @@ use super::{
     connection::{Connection, Row, Value, values},
     writer::Failed,
 };
+use crate::failpoint;
 
 /// The chain of the house; a shard's chain has the shard's number.
 pub const HOUSE: i64 = -1;
@@ -286,7 +287,9 @@ pub(super) async fn append(conn: &mut Connection, entries: &[(i64, Entry)]) -> R
     }
     let list = heads.into_iter().flat_map(|(chain, (seq, hash))| values![chain, seq, hash]).collect();
     let upsert = " ON CONFLICT (chain) DO UPDATE SET seq = excluded.seq, hash = excluded.hash";
-    insert(conn, "INSERT INTO audit_head (chain, seq, hash) VALUES ", 3, upsert, list).await
+    insert(conn, "INSERT INTO audit_head (chain, seq, hash) VALUES ", 3, upsert, list).await?;
+    failpoint::reach("CP-20");
+    Ok(())
 }
 
 /// One statement for many rows: on SQLite each statement crosses a thread.

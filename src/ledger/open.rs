@@ -156,6 +156,44 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// Opens a ledger to look at its rows, also while a daemon holds it: nothing is locked, made, migrated or written, and
+    /// nothing of what another process says is believed.
+    pub async fn open_to_read(place: Place, sealer: Sealer, clock: Arc<dyn Clock>) -> Result<Self, LedgerError> {
+        let (opener, beside) = match place {
+            Place::Sqlite(path) => {
+                place::check_owner(&path, 0o077, "0600")?;
+                (Opener::Sqlite(path.clone()), path)
+            }
+            #[cfg(feature = "postgres")]
+            Place::Postgres { url, beside } => (Opener::postgres(&url)?, beside.join("ledger")),
+            #[cfg(not(feature = "postgres"))]
+            Place::Postgres { .. } => {
+                return Err(LedgerError::Unusable(
+                    "this credd was built without PostgreSQL: build it with the feature `postgres`".into(),
+                ));
+            }
+        };
+        let unusable = |error: sqlx::Error| LedgerError::Unusable(format!("{}: {error}", opener.describe()));
+        let mut conn = opener.connect(Access::Read).await.map_err(unusable)?;
+        schema::version(&mut conn).await?;
+        let (incidents, documents, stop) = (watch::Sender::new(0), broadcast::Sender::new(1), CancellationToken::new());
+        Ok(Self(Arc::new(Inner {
+            queue: Queue::closed(),
+            opener,
+            sealer: Arc::new(sealer),
+            clock,
+            reader: Mutex::new(Some(conn)),
+            ballast: None,
+            spills: Spills(place::beside(&beside, ".spill")),
+            marks: Marks::open(mark::beside(&beside))?,
+            incidents,
+            documents,
+            durations: OnceLock::new(),
+            stop,
+            writer: Mutex::new(None),
+        })))
+    }
+
     /// Credentials, their values and their flights.
     pub fn rotation(&self) -> Rotation<'_> {
         Rotation(self)

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     credential::{CredentialId, Fingerprint, Generation, Material, Reply},
+    failpoint,
     seal::Sealer,
 };
 
@@ -136,6 +137,7 @@ impl Rotation<'_> {
                              ON CONFLICT (attempt) DO UPDATE SET capture = excluded.capture";
                         tx.conn.execute(sql, values).await?;
                     }
+                    failpoint::reach("CP-12");
                     Ok(())
                 })
             })
@@ -211,6 +213,7 @@ impl Rotation<'_> {
                         ("DELETE FROM writer WHERE at <= $1", old),
                     ] {
                         tx.conn.execute(sql, values![at]).await?;
+                        failpoint::reach("CP-21");
                     }
                     Ok(())
                 })

@@ -10,7 +10,10 @@ use super::{
     rotation::value_aad,
     writer::{Failed, Tx},
 };
-use crate::credential::{CredentialId, Generation};
+use crate::{
+    credential::{CredentialId, Generation},
+    failpoint,
+};
 
 /// Replies of closed flights that are kept for one credential.
 const MOST_KEPT: i64 = 8;
@@ -50,6 +53,11 @@ pub(super) async fn apply(tx: &mut Tx<'_>, step: &Transition) -> Result<(), Fail
     }
     if let Some(flight) = &step.flight {
         write_flight(tx, step, flight).await?;
+        match flight {
+            FlightStep::Prepare(_) => failpoint::reach("CP-03"),
+            FlightStep::Close { outcome: "promoted", .. } => failpoint::reach("CP-14"),
+            _ => {}
+        }
     }
     if step.write_back {
         let current = step.value.as_ref().map_or(generation, |value| value.generation);

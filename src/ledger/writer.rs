@@ -107,6 +107,11 @@ where
 pub(super) struct Queue(mpsc::UnboundedSender<Box<dyn Job>>);
 
 impl Queue {
+    /// One that takes nothing.
+    pub(super) fn closed() -> Self {
+        Self(mpsc::unbounded_channel().0)
+    }
+
     /// Has it written, and waits until it is durable.
     pub(super) async fn write<T, F>(&self, work: F) -> Result<T, LedgerError>
     where

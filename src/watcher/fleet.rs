@@ -325,12 +325,13 @@ impl Fleet {
 /// Erases what the ledger need not keep any longer: previous values, old flights, incidents that are long over.
 async fn sweep(house: Arc<House>, stop: CancellationToken) {
     loop {
+        // At a start first: what should have been erased while nothing ran is erased now.
+        if let Err(error) = house.ledger.rotation().sweep(house.clock.now().wall).await {
+            tracing::warn!(%error, "the ledger was not swept; tried again in a quarter of an hour");
+        }
         tokio::select! {
             () = stop.cancelled() => return,
             () = house.clock.sleep(SWEEP) => {}
-        }
-        if let Err(error) = house.ledger.rotation().sweep(house.clock.now().wall).await {
-            tracing::warn!(%error, "the ledger was not swept; tried again in a quarter of an hour");
         }
     }
 }
