@@ -230,6 +230,15 @@ mod tests {
     }
 
     #[test]
+    fn rr6_a_reply_is_dated_by_its_token_before_its_header() {
+        let reply = Reply::new(200, [("Date", "Thu, 01 Jan 2026 00:00:00 GMT")], "");
+        let token = Secret::new(format!("e30.{}.sig", URL_SAFE_NO_PAD.encode(r#"{"iat":1767229200}"#)));
+        assert_eq!(issued_at(&token, &reply), Timestamp::from_second(1_767_229_200).ok());
+        assert_eq!(issued_at(&Secret::new("opaque"), &reply), Timestamp::from_second(1_767_225_600).ok());
+        assert_eq!(issued_at(&Secret::new("opaque"), &Reply::new(200, [], "")), None);
+    }
+
+    #[test]
     fn a_jwt_tells_its_end_and_rubbish_tells_nothing() {
         let token = |claims: &str| Secret::new(format!("e30.{}.sig", URL_SAFE_NO_PAD.encode(claims)));
         assert_eq!(jwt(&token(r#"{"exp":1767229200}"#)), Timestamp::from_second(1_767_229_200).ok());

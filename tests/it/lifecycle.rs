@@ -6,7 +6,7 @@ use std::{fmt::Write as _, fs, path::Path, time::Duration};
 use credd::{
     clock::Now,
     credential::{ExpirySource, Failure, Generation, Kind, Rotation, Verdict},
-    lifecycle::{Commit, Effect, Event, Found, Lifecycle, Loaded, Origin, Policy, Probed, Promoted},
+    lifecycle::{Commit, Doubt, Effect, Event, Found, Lifecycle, Loaded, Origin, Policy, Probed, Promoted},
 };
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
@@ -97,6 +97,8 @@ fn event(words: &[&str], now: Now, life: &Lifecycle) -> Event {
         ["refresh"] => Event::RefreshNow,
         ["probe"] => Event::ProbeNow,
         ["hold"] => Event::Hold,
+        ["doubted", "rolled_back"] => Event::Doubted(Doubt::RolledBack),
+        ["doubted", "cloned"] => Event::Doubted(Doubt::Cloned),
         ["release"] => Event::Release,
         ["unchanged"] => Event::Unchanged,
         ["found", "prepared"] => Event::Found(Found::Prepared),

@@ -175,7 +175,7 @@ impl Login {
                 Err(_) => {}
             }
         }
-        // A login that fails leaves the token that still works.
+        // A login that fails, or brings no longer life, leaves the token that still works.
         let old = state.token.clone();
         let login = self.log_in(&mut state, now).await;
         let lives_on =
@@ -193,9 +193,8 @@ impl Login {
             };
             self.judge(Some(format!("our token ends at {}: {why}", end.wall)));
         }
-        if login.is_err() {
-            self.keep_token(&mut state, old);
-        }
+        // Looked up once more it would seem young; it is asked for again and again until a better one is there.
+        self.keep_token(&mut state, old);
         left / 4
     }
 
@@ -216,7 +215,7 @@ impl Login {
             }));
         }
         state.tried = Some(now.boot);
-        let anew = state.token.is_none();
+        let anew = state.token.as_ref().is_none_or(|token| token.end.is_some_and(|end| end.boot <= now.boot));
         match self.new_token(now).await {
             Ok(token) => {
                 tracing::info!(store = self.store, lives = ?token.end.map(|end| end.life), "logged in to Vault");
