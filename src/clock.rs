@@ -52,6 +52,13 @@ impl Clock for SystemClock {
     }
 }
 
+/// Names this machine; nothing where it has no name of its own (many containers). Confidential, as machine-id(5) says:
+/// only fingerprints of it are kept.
+pub fn machine_id() -> Option<String> {
+    let text = std::fs::read_to_string("/etc/machine-id").ok()?;
+    Some(text.trim().to_owned()).filter(|id| id.len() == 32)
+}
+
 /// Names this boot, so that boot times are only compared within one. `unknown` where the kernel does not say.
 pub fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id")

@@ -57,6 +57,7 @@ fn value(replaces: i64) -> NewValue {
     };
     NewValue {
         replaces: Generation(replaces),
+        generation: Generation(replaces + 1),
         material,
         store_version: None,
         from_store: false,

@@ -132,15 +132,20 @@ pub fn moment(value: &Value) -> Option<Timestamp> {
 
 /// `exp` of a JWT: a hint, because its signature is not ours to check.
 pub fn jwt(token: &Secret) -> Option<Timestamp> {
+    moment(claims(token)?.get("exp")?)
+}
+
+/// When a token endpoint's reply was made, as its provider dates it: `iat` of a JWT, or the `Date` header.
+pub fn issued_at(token: &Secret, reply: &Reply) -> Option<Timestamp> {
+    let by_token = claims(token).and_then(|claims| moment(claims.get("iat")?));
+    by_token.or_else(|| retry::date(reply.header("date")?))
+}
+
+fn claims(token: &Secret) -> Option<Value> {
     let mut parts = token.expose().split('.');
     let (_, payload, _, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else { return None };
     let claims = zeroize::Zeroizing::new(URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?);
-    #[derive(serde::Deserialize)]
-    struct Claims {
-        exp: Value,
-    }
-    let claims: Claims = serde_json::from_slice(&claims).ok()?;
-    moment(&claims.exp)
+    serde_json::from_slice(&claims).ok()
 }
 
 impl Provider {
@@ -222,6 +227,15 @@ mod tests {
             assert_eq!(found, expected, "{text}");
         }
         assert_eq!(lifetime(None, now()), Missing);
+    }
+
+    #[test]
+    fn rr6_a_reply_is_dated_by_its_token_before_its_header() {
+        let reply = Reply::new(200, [("Date", "Thu, 01 Jan 2026 00:00:00 GMT")], "");
+        let token = Secret::new(format!("e30.{}.sig", URL_SAFE_NO_PAD.encode(r#"{"iat":1767229200}"#)));
+        assert_eq!(issued_at(&token, &reply), Timestamp::from_second(1_767_229_200).ok());
+        assert_eq!(issued_at(&Secret::new("opaque"), &reply), Timestamp::from_second(1_767_225_600).ok());
+        assert_eq!(issued_at(&Secret::new("opaque"), &Reply::new(200, [], "")), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod specimen;
 mod tokens;
 mod toml_reader;
 
-pub use expiry::jwt as jwt_expiry;
+pub use expiry::{issued_at, jwt as jwt_expiry};
 pub use file::{PRESENTED, SURFACES};
 pub use lint::lint;
 pub use problem::Problem;

@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{
     clock::SystemClock,
-    config::References,
+    config::{Loaded, References},
     credential::CredentialId,
-    daemon,
+    daemon::{self, StartError},
     ledger::{Filter, Ledger},
 };
 
@@ -37,9 +37,10 @@ pub struct Args {
 /// What to do with the log.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Verb {
-    /// Check the hash chains: has anybody changed, removed or inserted a line? The daemon must not run on a SQLite ledger.
+    /// Check the hash chains: has anybody changed, removed or inserted a line? Reads the rows themselves, also
+    /// while the daemon runs.
     Verify,
-    /// Write all of it as JSON lines. The daemon must not run on a SQLite ledger.
+    /// Write all of it as JSON lines, also while the daemon runs.
     Export,
 }
 
@@ -47,7 +48,7 @@ pub enum Verb {
 pub async fn run(context: Context, args: Args) -> ExitCode {
     match args.verb {
         None => show(&context, &args).await,
-        Some(verb) => match open(&context).await {
+        Some(verb) => match open_to_read(&context).await {
             Ok(ledger) => {
                 let code = whole(&ledger, &verb).await;
                 ledger.close().await;
@@ -82,12 +83,27 @@ async fn whole(ledger: &Ledger, verb: &Verb) -> ExitCode {
 
 /// Opens the ledger of these settings, for a command that works without a daemon.
 pub(super) async fn open(context: &Context) -> Result<Ledger, ExitCode> {
+    let (loaded, references) = settings(context)?;
+    opened(daemon::ledger(&loaded.config, &references, Arc::new(SystemClock)).await)
+}
+
+/// Opens the ledger of these settings for a command that only looks: a daemon that runs is not asked, and not disturbed.
+async fn open_to_read(context: &Context) -> Result<Ledger, ExitCode> {
+    let (loaded, references) = settings(context)?;
+    opened(daemon::ledger_to_read(&loaded.config, &references, Arc::new(SystemClock)).await)
+}
+
+fn settings(context: &Context) -> Result<(Loaded, References), ExitCode> {
     let loaded = super::run::load(context).map_err(|problems| {
         eprintln!("{problems}");
         ExitCode::from(EXIT_SETTINGS)
     })?;
     let references = References::new(loaded.path.as_deref(), crate::telemetry::Redactor::default());
-    daemon::ledger(&loaded.config, &references, Arc::new(SystemClock)).await.map_err(|error| {
+    Ok((loaded, references))
+}
+
+fn opened(ledger: Result<Ledger, StartError>) -> Result<Ledger, ExitCode> {
+    ledger.map_err(|error| {
         eprintln!("error: {error}");
         ExitCode::FAILURE
     })
@@ -102,7 +118,7 @@ async fn show(context: &Context, args: &Args) -> ExitCode {
             Err(error) => return no_answer(&error),
         }
     } else {
-        let ledger = match open(context).await {
+        let ledger = match open_to_read(context).await {
             Ok(ledger) => ledger,
             Err(code) => return code,
         };

@@ -45,6 +45,7 @@ pub async fn run(context: Context, args: Args) -> ExitCode {
         clock: Arc::new(SystemClock),
         redactor: telemetry.redactor.clone(),
         dice: Arc::new(throw),
+        machine: crate::clock::machine_id(),
         telemetry: Some(telemetry),
     };
     let daemon = match Daemon::start(loaded, environment).await {

@@ -97,6 +97,12 @@ fn show(status: &Value, now: Timestamp) -> String {
             let error = store["error"].as_str().unwrap_or_default();
             text.push_str(&format!("store {} does not answer: {error}\n", store["name"].as_str().unwrap_or_default()));
         }
+        let name = store["name"].as_str().unwrap_or_default();
+        match (store["auth_expires_at"].as_str(), store["login_trouble"]["reason"].as_str()) {
+            (_, Some(reason)) => text.push_str(&format!("store {name}: our login cannot go on: {reason}\n")),
+            (Some(end), None) => text.push_str(&format!("store {name}: our login ends {end} and is renewed before\n")),
+            (None, None) => {}
+        }
     }
     for incident in daemon["incidents"].as_array().into_iter().flatten() {
         let summary = incident["summary"].as_str().unwrap_or_default();

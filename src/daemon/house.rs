@@ -4,7 +4,7 @@
 //! word that it does not: that one goes straight to the channels, is kept in memory alone, and a restart forgets it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -14,13 +14,14 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::homes;
 use crate::{
     clock::Clock,
     incident::{
         Action, Message, Severity, hygiene,
         words::{Details, date},
     },
-    ledger::{Fact, FactChange, Ledger, dedup_key},
+    ledger::{Fact, Ledger, dedup_key},
     metrics::Metrics,
     pager::{Channel, Delivery},
     publish::Subscriber,
@@ -34,7 +35,6 @@ const ROUND: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const UNWRITABLE: &str = "ledger_unwritable";
-const STORE_DOWN: &str = "store_down";
 
 /// Channels as they are now; a reload changes them.
 pub(super) type Channels = Arc<Mutex<Vec<Arc<dyn Channel>>>>;
@@ -56,8 +56,8 @@ pub(super) struct HouseWatch {
 #[derive(Default)]
 struct Memory {
     alarm: Option<Alarm>,
-    /// Since when each store is down, as the ledger knows it; `None` before it was asked.
-    stores: Option<BTreeMap<String, Option<Timestamp>>>,
+    /// What is wrong with home stores, as the ledger knows it; `None` before it was asked.
+    stores: Option<homes::Known>,
 }
 
 /// The ledger takes no writes.
@@ -100,6 +100,7 @@ impl HouseWatch {
 
     async fn round(&self, memory: &mut Memory) {
         let (facts, after) = self.store_facts(memory).await;
+        self.measure_logins();
         let outcome = self.ledger.incidents().facts(facts).await;
         self.beat.mark();
         let now = self.clock.now();
@@ -115,43 +116,31 @@ impl HouseWatch {
     }
 
     /// What changed of the home stores since the ledger was told, and what it will know then.
-    async fn store_facts(&self, memory: &Memory) -> (Vec<Fact>, Option<BTreeMap<String, Option<Timestamp>>>) {
-        let before = match &memory.stores {
-            Some(before) => before.clone(),
+    async fn store_facts(&self, memory: &Memory) -> (Vec<Fact>, Option<homes::Known>) {
+        let known = match &memory.stores {
+            Some(known) => known.clone(),
             None => match self.ledger.incidents().open().await {
-                Ok(open) => open
-                    .into_iter()
-                    .filter(|incident| incident.kind == STORE_DOWN)
-                    .map(|incident| (incident.group, Some(incident.opened_at)))
-                    .collect(),
+                Ok(open) => homes::known(&open),
                 Err(error) => {
                     tracing::error!(%error, "the ledger's incidents cannot be read");
                     return (vec![], None);
                 }
             },
         };
-        let reports: BTreeMap<String, StoreReport> =
-            (self.stores)().into_iter().map(|report| (report.name.clone(), report)).collect();
-        let now = self.clock.now().wall;
-        let mut facts: Vec<Fact> = before
-            .iter()
-            .filter(|(name, since)| since.is_some() && !reports.contains_key(*name))
-            .map(|(name, _)| store_up(name, "it was removed from the settings", now))
-            .collect();
-        for (name, report) in &reports {
-            let known = before.get(name).copied().flatten();
-            match (known, report.down_since) {
-                (None, Some(since)) => facts.push(store_down(report, since)),
-                (Some(_), None) if report.up == Some(true) => facts.push(store_up(name, "it answers again", now)),
-                _ => {}
+        let (facts, known) = homes::facts(known, &(self.stores)(), self.clock.now().wall);
+        (facts, Some(known))
+    }
+
+    fn measure_logins(&self) {
+        let gauge = &self.metrics.credd_store_auth_expiration_timestamp_seconds;
+        for report in (self.stores)() {
+            match report.auth_expires_at {
+                Some(end) => gauge.with_label_values(&[&report.name]).set(end.as_millisecond() as f64 / 1e3),
+                // A login that is gone has no end; the date that is over stays, because that is what an alert looks for.
+                None if report.login_trouble.is_some() => {}
+                None => drop(gauge.remove_label_values(&[&report.name])),
             }
         }
-        let after = |(name, report): (String, StoreReport)| {
-            let known = before.get(&name).copied().flatten();
-            (name, if report.up.is_none() { known } else { report.down_since })
-        };
-        let after = reports.into_iter().map(after).collect();
-        (facts, Some(after))
     }
 
     async fn alarm(&self, memory: &mut Memory, now: Timestamp, why: String) {
@@ -258,31 +247,6 @@ impl Alarm {
             test: false,
         }
     }
-}
-
-fn store_down(report: &StoreReport, since: Timestamp) -> Fact {
-    let name = &report.name;
-    let details = Details {
-        evidence: report.error.as_deref().unwrap_or(""),
-        tried: "it is asked again at its interval; known values are served meanwhile, and refreshes go on",
-        affected: "changes made there are not seen, and rotated secrets wait in the ledger",
-        remedy: "make the store reachable for credd again; credd check --online names the reason",
-    };
-    let change = FactChange::Raise {
-        severity: "warning".into(),
-        summary: format!("home store {name} does not answer"),
-        body: details.text(STORE_DOWN, name),
-    };
-    Fact { kind: STORE_DOWN.into(), credential: subject(name), group: name.clone(), change, at: since }
-}
-
-fn store_up(name: &str, why: &str, at: Timestamp) -> Fact {
-    let change = FactChange::Clear { why: why.to_owned() };
-    Fact { kind: STORE_DOWN.into(), credential: subject(name), group: name.to_owned(), change, at }
-}
-
-fn subject(store: &str) -> String {
-    format!("store {store}")
 }
 
 fn new_id(now: Timestamp) -> Uuid {

@@ -1,6 +1,7 @@
 //! Builds every part, binds every listener, runs, and drains. It knows everybody and decides nothing.
 
 mod admin;
+mod homes;
 mod house;
 mod pagers;
 mod ports;
@@ -10,7 +11,7 @@ mod time;
 
 pub use admin::{put, remove};
 pub use ports::{LedgerDocuments, LedgerOutbox};
-pub use resources::{Places, Resources, ledger, places};
+pub use resources::{Places, Resources, ledger, ledger_to_read, places};
 pub use startup::Refused;
 
 use std::{
@@ -69,6 +70,8 @@ pub struct Environment {
     pub redactor: Redactor,
     /// Throws of 0 to 1.
     pub dice: Arc<dyn Fn() -> f64 + Send + Sync>,
+    /// This machine's name, where it has one that no other has.
+    pub machine: Option<String>,
     /// The log level's handle, where there is one.
     pub telemetry: Option<crate::telemetry::Telemetry>,
 }
@@ -173,6 +176,7 @@ impl Daemon {
             metrics: metrics.clone(),
             dice: environment.dice.clone(),
             boot_id: crate::clock::boot_id(),
+            machine: environment.machine.clone(),
             shards: SHARDS,
             alive: Arc::new(move |number| beats[usize::from(number)].mark()),
             secrets: Arc::new(move |secret| redactor.register(secret)),

@@ -84,36 +84,55 @@ pub(super) fn host() -> String {
         .map_or_else(|_| "localhost".into(), |name| name.trim().to_owned())
 }
 
-/// Opens the ledger, making it and its key at the first start.
+/// Opens the ledger of these settings, making it and its key if there is none.
 pub async fn ledger(config: &Config, references: &References, clock: Arc<dyn Clock>) -> Result<Ledger, StartError> {
     let places = places(config);
     let beside = places.ledger.parent().unwrap_or(Path::new(".")).to_owned();
     private_folder(&beside)?;
-    let key_problem = |error: String| StartError::Environment(format!("the ledger's key: {error}"));
+    let fresh = config.ledger.key.is_none() && !places.ledger.exists();
+    if fresh {
+        let path = beside.join(KEY);
+        let (_, made) = Sealer::from_file_or_new(&path).map_err(|error| key_problem(&error))?;
+        if made {
+            tracing::warn!(key = %path.display(), "made a new ledger key; back it up apart from the ledger, without it the ledger cannot be read");
+        }
+    }
+    let (place, sealer) = place_and_key(config, references).await?;
+    Ledger::open(place, sealer, clock).await.map_err(|error| StartError::Environment(error.to_string()))
+}
+
+/// Opens the ledger of these settings to read it, whether a daemon holds it or not.
+pub async fn ledger_to_read(
+    config: &Config,
+    references: &References,
+    clock: Arc<dyn Clock>,
+) -> Result<Ledger, StartError> {
+    let (place, sealer) = place_and_key(config, references).await?;
+    Ledger::open_to_read(place, sealer, clock).await.map_err(|error| StartError::Environment(error.to_string()))
+}
+
+const KEY: &str = "ledger.key";
+
+fn key_problem(error: &dyn std::fmt::Display) -> StartError {
+    StartError::Environment(format!("the ledger's key: {error}"))
+}
+
+async fn place_and_key(config: &Config, references: &References) -> Result<(Place, Sealer), StartError> {
+    let places = places(config);
+    let beside = places.ledger.parent().unwrap_or(Path::new(".")).to_owned();
     let sealer = match &config.ledger.key {
         Some(reference) => {
-            let key = references.resolve(reference).await.map_err(key_problem)?;
-            Sealer::from_base64(&key).map_err(|error| key_problem(error.to_string()))?
+            let key = references.resolve(reference).await.map_err(|error| key_problem(&error))?;
+            Sealer::from_base64(&key).map_err(|error| key_problem(&error))?
         }
-        None => {
-            let path = beside.join("ledger.key");
-            // A new key would open nothing that an existing ledger holds.
-            if places.ledger.exists() {
-                Sealer::from_file(&path).map_err(|error| key_problem(error.to_string()))?
-            } else {
-                let (sealer, made) = Sealer::from_file_or_new(&path).map_err(|error| key_problem(error.to_string()))?;
-                if made {
-                    tracing::warn!(key = %path.display(), "made a new ledger key; back it up apart from the ledger, without it the ledger cannot be read");
-                }
-                sealer
-            }
-        }
+        // A new key would open nothing that an existing ledger holds.
+        None => Sealer::from_file(&beside.join(KEY)).map_err(|error| key_problem(&error))?,
     };
     let place = match &config.ledger.postgres {
         None => Place::Sqlite(places.ledger),
         Some(reference) => postgres(references, reference, beside).await?,
     };
-    Ledger::open(place, sealer, clock).await.map_err(|error| StartError::Environment(error.to_string()))
+    Ok((place, sealer))
 }
 
 #[cfg(feature = "postgres")]
@@ -224,6 +243,7 @@ impl Resources {
         }
         self.stores.retain(|name, _| !difference.stores.removed.contains(name));
         self.channels.retain(|name, _| !difference.channels.removed.contains(name));
+        crate::failpoint::reach("CP-23");
         (self.catalogue, self.provider_problems) = (catalogue, problems);
         Ok(())
     }

@@ -101,8 +101,13 @@ impl Stage {
             grants.insert(role.name, id);
         }
         ledger.close().await;
-        let environment =
-            Environment { clock: clock.clone(), redactor, dice: Arc::new(cli::run::throw), telemetry: None };
+        let environment = Environment {
+            clock: clock.clone(),
+            redactor,
+            dice: Arc::new(cli::run::throw),
+            machine: None,
+            telemetry: None,
+        };
         let daemon = Daemon::start(loaded, environment).await.map_err(|error| error.to_string())?;
         let api = Arc::new(Api::new()?);
         Ok(Self {

@@ -4,8 +4,10 @@ mod audit;
 mod connection;
 mod embedded;
 mod incidents;
+mod mark;
 mod notices;
 mod open;
+mod orphans;
 mod outbox;
 mod place;
 mod rekey;
@@ -19,8 +21,10 @@ mod writer;
 pub use audit::{Audit, Broken, Filter, HOUSE, Logged, Verified};
 pub use embedded::{Embedded, Put};
 pub use incidents::{Incident, Incidents, dedup_key};
+pub use mark::Reached;
 pub use notices::{Due, Notice, Notices};
 pub use open::Ledger;
+pub use orphans::Orphan;
 pub use outbox::{Outbox, WRITEBACK_FAILING, WriteBack};
 pub use place::Place;
 pub use rotation::Rotation;
@@ -64,6 +68,8 @@ pub struct Record {
     pub store_fingerprint: Option<Fingerprint>,
     /// A flight that was not closed: recovery's input.
     pub open_attempt: Option<Attempt>,
+    /// Replies to flights of it that brought no value, and are kept.
+    pub orphans: Vec<Orphan>,
 }
 
 /// A flight as the ledger knows it.
@@ -144,6 +150,8 @@ pub enum FlightStep {
         /// When the call is certainly dead.
         deadline: Timestamp,
     },
+    /// The kept reply of a closed flight became the value of this step after all: it need not be kept any longer.
+    Take(Uuid),
     /// The flight is over (`promoted`, `refused`, `not_sent`, `aborted`, `lost`, [`SUPERSEDED`], [`UNREADABLE`],
     /// [`UNVERIFIED`]).
     Close {
@@ -159,6 +167,8 @@ pub enum FlightStep {
 pub struct NewValue {
     /// The generation it replaces: the fence. A mismatch writes nothing and answers [`LedgerError::Fenced`].
     pub replaces: Generation,
+    /// The generation that it is: the next one, or a higher one that was reached before (a restored ledger).
+    pub generation: Generation,
     /// All of it: refresh token and access token together.
     pub material: Material,
     /// The home store's version it came from; `None` for a value of our own, which keeps the old one.

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::{
     Audit, Embedded, Incidents, LedgerError, Notices, Outbox, Place, Rotation, Unclassified,
     connection::{Access, Connection, Row, Value, values},
+    mark::{self, Marks},
     place::{self, Ballast, Lock, Opener},
     schema,
     spill::Spills,
@@ -38,6 +39,7 @@ struct Inner {
     reader: Mutex<Option<Connection>>,
     ballast: Option<Ballast>,
     spills: Spills,
+    marks: Marks,
     incidents: watch::Sender<u64>,
     documents: broadcast::Sender<String>,
     durations: OnceLock<HistogramVec>,
@@ -71,15 +73,17 @@ impl Ledger {
                 } else {
                     place::create(&path, &sealer).await?;
                 }
+                let marks = Marks::open(mark::beside(&path))?;
                 let ballast = Some(Ballast(place::beside(&path, ".ballast")));
                 let spills = Spills(place::beside(&path, ".spill"));
-                Self::start(Opener::Sqlite(path), sealer, clock, ballast, spills, Some(lock)).await
+                Self::start(Opener::Sqlite(path), sealer, clock, ballast, (spills, marks), Some(lock)).await
             }
             #[cfg(feature = "postgres")]
             Place::Postgres { url, beside } => {
                 let spills = Spills(beside.join("ledger.spill"));
                 place::directory(&spills.0)?;
-                Self::start(Opener::postgres(&url)?, sealer, clock, None, spills, None).await
+                let marks = Marks::open(mark::beside(&beside.join("ledger")))?;
+                Self::start(Opener::postgres(&url)?, sealer, clock, None, (spills, marks), None).await
             }
             #[cfg(not(feature = "postgres"))]
             Place::Postgres { .. } => Err(LedgerError::Unusable(
@@ -93,7 +97,7 @@ impl Ledger {
         sealer: Arc<Sealer>,
         clock: Arc<dyn Clock>,
         ballast: Option<Ballast>,
-        spills: Spills,
+        (spills, marks): (Spills, Marks),
         lock: Option<Arc<Lock>>,
     ) -> Result<Self, LedgerError> {
         let unusable = |error: sqlx::Error| LedgerError::Unusable(format!("{}: {error}", opener.describe()));
@@ -138,6 +142,7 @@ impl Ledger {
             reader,
             ballast,
             spills,
+            marks,
             incidents,
             documents,
             durations: OnceLock::new(),
@@ -149,6 +154,44 @@ impl Ledger {
             tracing::warn!(attempts = ?taken, "replies that had been kept beside the ledger are in it again");
         }
         Ok(ledger)
+    }
+
+    /// Opens a ledger to look at its rows, also while a daemon holds it: nothing is locked, made, migrated or written, and
+    /// nothing of what another process says is believed.
+    pub async fn open_to_read(place: Place, sealer: Sealer, clock: Arc<dyn Clock>) -> Result<Self, LedgerError> {
+        let (opener, beside) = match place {
+            Place::Sqlite(path) => {
+                place::check_owner(&path, 0o077, "0600")?;
+                (Opener::Sqlite(path.clone()), path)
+            }
+            #[cfg(feature = "postgres")]
+            Place::Postgres { url, beside } => (Opener::postgres(&url)?, beside.join("ledger")),
+            #[cfg(not(feature = "postgres"))]
+            Place::Postgres { .. } => {
+                return Err(LedgerError::Unusable(
+                    "this credd was built without PostgreSQL: build it with the feature `postgres`".into(),
+                ));
+            }
+        };
+        let unusable = |error: sqlx::Error| LedgerError::Unusable(format!("{}: {error}", opener.describe()));
+        let mut conn = opener.connect(Access::Read).await.map_err(unusable)?;
+        schema::version(&mut conn).await?;
+        let (incidents, documents, stop) = (watch::Sender::new(0), broadcast::Sender::new(1), CancellationToken::new());
+        Ok(Self(Arc::new(Inner {
+            queue: Queue::closed(),
+            opener,
+            sealer: Arc::new(sealer),
+            clock,
+            reader: Mutex::new(Some(conn)),
+            ballast: None,
+            spills: Spills(place::beside(&beside, ".spill")),
+            marks: Marks::open(mark::beside(&beside))?,
+            incidents,
+            documents,
+            durations: OnceLock::new(),
+            stop,
+            writer: Mutex::new(None),
+        })))
     }
 
     /// Credentials, their values and their flights.
@@ -284,6 +327,15 @@ impl Ledger {
 
     pub(super) fn spills(&self) -> &Spills {
         &self.0.spills
+    }
+
+    pub(super) fn marks(&self) -> &Marks {
+        &self.0.marks
+    }
+
+    /// Whether this ledger is a file of this machine, which may be copied; a database elsewhere is one for all.
+    pub fn is_a_file(&self) -> bool {
+        matches!(self.0.opener, Opener::Sqlite(_))
     }
 
     pub(super) fn reserve(&self) -> Result<(), LedgerError> {

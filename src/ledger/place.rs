@@ -20,13 +20,13 @@ use crate::{credential::Secret, seal::Sealer};
 /// Where the ledger lies, with everything resolved.
 #[derive(Clone, Debug)]
 pub enum Place {
-    /// SQLite in this file. Beside it: `.lock`, `.ballast`, `.spill/`.
+    /// SQLite in this file. Beside it: `.lock`, `.ballast`, `.reached`, `.spill/`.
     Sqlite(PathBuf),
     /// PostgreSQL.
     Postgres {
         /// How to reach it; holds the password.
         url: Secret,
-        /// Our own directory, for replies that could not be written (`ledger.spill/` in it).
+        /// Our own directory, for replies that could not be written (`ledger.spill/` in it) and for marks (`ledger.reached`).
         beside: PathBuf,
     },
 }

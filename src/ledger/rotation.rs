@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     credential::{CredentialId, Fingerprint, Generation, Material, Reply},
+    failpoint,
     seal::Sealer,
 };
 
@@ -60,24 +61,44 @@ impl Rotation<'_> {
     /// Writes one step, all of it or nothing, and returns when it is durable. A step that is there already is a success.
     pub async fn commit(&self, step: Transition) -> Result<(), LedgerError> {
         let step = Arc::new(step);
+        let written = step.clone();
         self.0
             .write(move |tx| {
                 let step = step.clone();
                 Box::pin(async move { transition::apply(tx, &step).await })
             })
-            .await
+            .await?;
+        if let Some(value) = &written.value
+            && let Some(token) = &value.material.refresh_token
+        {
+            let (token, grant) = (self.0.sealer().fingerprint(token), value.material.grant_id.clone());
+            self.has_reached(&written.id, value.generation, grant, token).await;
+        }
+        Ok(())
     }
 
     /// Step 8: makes a reply durable, sealed, before anybody reads it. No fence can refuse it: the reply to a flight that
     /// is closed or unknown is kept too.
-    pub async fn received(&self, attempt: Uuid, reply: &Reply, at: Timestamp) -> Result<(), LedgerError> {
-        self.capture(attempt, self.seal_reply(attempt, reply), at).await
+    pub async fn received(
+        &self,
+        whose: &CredentialId,
+        attempt: Uuid,
+        reply: &Reply,
+        at: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.capture(attempt, self.seal_reply(whose, attempt, reply), at).await
     }
 
     /// When [`Rotation::received`] fails: puts the reply, sealed, into a file beside the ledger, durable when this
     /// returns. The next opening carries it into the ledger.
-    pub async fn spill(&self, attempt: Uuid, reply: &Reply, at: Timestamp) -> Result<(), LedgerError> {
-        let (spills, sealed) = (self.0.spills().clone(), self.seal_reply(attempt, reply));
+    pub async fn spill(
+        &self,
+        whose: &CredentialId,
+        attempt: Uuid,
+        reply: &Reply,
+        at: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let (spills, sealed) = (self.0.spills().clone(), self.seal_reply(whose, attempt, reply));
         tokio::task::spawn_blocking(move || spills.write(attempt, at, &sealed))
             .await
             .map_err(|error| LedgerError::Unwritable(error.to_string()))?
@@ -97,9 +118,9 @@ impl Rotation<'_> {
         Ok(taken)
     }
 
-    /// Status and headers in one line of JSON, then the body as it came.
-    fn seal_reply(&self, attempt: Uuid, reply: &Reply) -> Vec<u8> {
-        let head = serde_json::to_vec(&(reply.status, &reply.headers)).map(Zeroizing::new);
+    /// Status, headers and whose it is in one line of JSON, then the body as it came.
+    fn seal_reply(&self, whose: &CredentialId, attempt: Uuid, reply: &Reply) -> Vec<u8> {
+        let head = serde_json::to_vec(&(reply.status, &reply.headers, whose)).map(Zeroizing::new);
         let head = head.expect("a number and texts are JSON");
         let plain = Zeroizing::new([head.as_slice(), b"\n", &reply.body].concat());
         self.0.sealer().seal(&capture_aad(attempt), &plain)
@@ -116,45 +137,7 @@ impl Rotation<'_> {
                              ON CONFLICT (attempt) DO UPDATE SET capture = excluded.capture";
                         tx.conn.execute(sql, values).await?;
                     }
-                    Ok(())
-                })
-            })
-            .await
-    }
-
-    /// Replies that arrived after their flight was closed, or without one that this ledger knows. They may hold a token,
-    /// so they stay until [`Rotation::drop_orphan`].
-    pub async fn orphans(&self) -> Result<Vec<(Uuid, Option<CredentialId>, Reply, Timestamp)>, LedgerError> {
-        let rows = self
-            .0
-            .rows(
-                "SELECT attempt, NULL, capture, received_at FROM orphan UNION ALL SELECT attempt, credential, capture, \
-                 received_at FROM flight WHERE closed_at IS NOT NULL AND capture IS NOT NULL ORDER BY 4",
-                vec![],
-            )
-            .await?;
-        rows.iter()
-            .map(|row| {
-                let attempt: String = row.get(0).map_err(unreadable)?;
-                let attempt = Uuid::parse_str(&attempt).map_err(|_| damaged(&attempt, "its name"))?;
-                let whose: Option<String> = row.get(1).map_err(unreadable)?;
-                let whose = whose.and_then(|id| CredentialId::new(&id).ok());
-                let sealed: Vec<u8> = row.get(2).map_err(unreadable)?;
-                let at = time(row.get(3).map_err(unreadable)?);
-                Ok((attempt, whose, unseal_reply(self.0.sealer(), attempt, &sealed)?, at))
-            })
-            .collect()
-    }
-
-    /// Forgets an orphan, once a later generation has been used.
-    pub async fn drop_orphan(&self, attempt: Uuid) -> Result<(), LedgerError> {
-        self.0
-            .write(move |tx| {
-                Box::pin(async move {
-                    let values = values![attempt.to_string()];
-                    tx.conn.execute("DELETE FROM orphan WHERE attempt = $1", values.clone()).await?;
-                    let sql = "UPDATE flight SET capture = NULL WHERE attempt = $1 AND closed_at IS NOT NULL";
-                    tx.conn.execute(sql, values).await?;
+                    failpoint::reach("CP-12");
                     Ok(())
                 })
             })
@@ -230,6 +213,7 @@ impl Rotation<'_> {
                         ("DELETE FROM writer WHERE at <= $1", old),
                     ] {
                         tx.conn.execute(sql, values![at]).await?;
+                        failpoint::reach("CP-21");
                     }
                     Ok(())
                 })
@@ -253,23 +237,26 @@ impl Rotation<'_> {
                 })
             })
             .await?;
+        let orphans = if rows.is_empty() { vec![] } else { self.orphans().await? };
         let sealer = self.0.sealer();
         let mut open = open.iter().map(|row| attempt(row, sealer)).collect::<Result<HashMap<_, _>, _>>()?;
         rows.iter()
             .map(|row| {
                 let mut record = record(row, sealer)?;
                 record.open_attempt = open.remove(record.id.as_str());
+                record.orphans =
+                    orphans.iter().filter(|orphan| orphan.credential.as_ref() == Some(&record.id)).cloned().collect();
                 Ok(record)
             })
             .collect()
     }
 }
 
-fn unreadable(error: sqlx::Error) -> LedgerError {
+pub(super) fn unreadable(error: sqlx::Error) -> LedgerError {
     LedgerError::Unreadable(error.to_string())
 }
 
-fn damaged(whose: &str, what: &str) -> LedgerError {
+pub(super) fn damaged(whose: &str, what: &str) -> LedgerError {
     LedgerError::Unusable(format!("the record of {whose:?} is damaged ({what}): restore the ledger from a backup"))
 }
 
@@ -298,12 +285,19 @@ pub(super) fn unseal(
     Material::from_object(object).map_err(|error| damaged(id.as_str(), &error.to_string()))
 }
 
-fn unseal_reply(sealer: &Sealer, attempt: Uuid, sealed: &[u8]) -> Result<Reply, LedgerError> {
+/// A reply as it was captured; whose it is, where that was written with it.
+pub(super) fn unseal_reply(
+    sealer: &Sealer,
+    attempt: Uuid,
+    sealed: &[u8],
+) -> Result<(Reply, Option<CredentialId>), LedgerError> {
+    #[derive(serde::Deserialize)]
+    struct Head(u16, Vec<(String, String)>, #[serde(default)] Option<CredentialId>);
     let name = attempt.to_string();
     let plain = sealer.open(&capture_aad(attempt), sealed).map_err(|error| damaged(&name, &error.to_string()))?;
     let parts = plain.iter().position(|byte| *byte == b'\n').and_then(|end| {
-        let (status, headers) = serde_json::from_slice(&plain[..end]).ok()?;
-        Some(Reply { status, headers, body: plain[end + 1..].to_vec() })
+        let Head(status, headers, whose) = serde_json::from_slice(&plain[..end]).ok()?;
+        Some((Reply { status, headers, body: plain[end + 1..].to_vec() }, whose))
     });
     parts.ok_or_else(|| damaged(&name, "its reply is not in the form of a reply"))
 }
@@ -320,6 +314,7 @@ fn record(row: &Row, sealer: &Sealer) -> Result<Record, LedgerError> {
         store_version: row.get(2).map_err(unreadable)?,
         store_fingerprint: row.get::<Option<String>>(3).map_err(unreadable)?.map(Fingerprint::from_ledger),
         open_attempt: None,
+        orphans: Vec::new(),
         id,
     })
 }
@@ -330,7 +325,7 @@ fn attempt(row: &Row, sealer: &Sealer) -> Result<(String, Attempt), LedgerError>
     let id = Uuid::parse_str(&id).map_err(|_| damaged(&whose, "the name of its flight"))?;
     let date = |column| row.get::<Option<i64>>(column).map(|at| at.map(time)).map_err(unreadable);
     let stage = match (row.get::<Option<Vec<u8>>>(8).map_err(unreadable)?, date(7)?, date(6)?) {
-        (Some(sealed), Some(at), _) => Stage::Received { reply: unseal_reply(sealer, id, &sealed)?, at },
+        (Some(sealed), Some(at), _) => Stage::Received { reply: unseal_reply(sealer, id, &sealed)?.0, at },
         (_, _, Some(deadline)) => Stage::Sent { deadline },
         _ => Stage::Prepared,
     };

@@ -4,7 +4,7 @@ use super::{
     LedgerError,
     connection::{Connection, values},
 };
-use crate::seal::Sealer;
+use crate::{failpoint, seal::Sealer};
 
 const SQLITE: &[&str] = &[include_str!("schema/sqlite/0001.sql"), include_str!("schema/sqlite/0002.sql")];
 #[cfg(feature = "postgres")]
@@ -45,6 +45,7 @@ async fn steps_missing(conn: &mut Connection, sealer: &Sealer) -> Result<(), Led
     let found = version(conn).await?;
     for (version, step) in (1..).zip(steps(conn)).filter(|(version, _)| *version > found) {
         conn.script(step).await.map_err(failed)?;
+        failpoint::reach("CP-22");
         conn.execute("INSERT INTO schema_version (version) VALUES ($1)", values![version]).await.map_err(failed)?;
     }
     if found == 0 {

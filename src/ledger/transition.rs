@@ -10,7 +10,10 @@ use super::{
     rotation::value_aad,
     writer::{Failed, Tx},
 };
-use crate::credential::{CredentialId, Generation};
+use crate::{
+    credential::{CredentialId, Generation},
+    failpoint,
+};
 
 /// Replies of closed flights that are kept for one credential.
 const MOST_KEPT: i64 = 8;
@@ -48,9 +51,14 @@ pub(super) async fn apply(tx: &mut Tx<'_>, step: &Transition) -> Result<(), Fail
     }
     if let Some(flight) = &step.flight {
         write_flight(tx, step, flight).await?;
+        match flight {
+            FlightStep::Prepare(_) => failpoint::reach("CP-03"),
+            FlightStep::Close { outcome: "promoted", .. } => failpoint::reach("CP-14"),
+            _ => {}
+        }
     }
     if step.write_back {
-        let current = step.value.as_ref().map_or(generation, |value| value.replaces.next());
+        let current = step.value.as_ref().map_or(generation, |value| value.generation);
         queue_write_back(tx, step, current);
     }
     for fact in &step.incidents {
@@ -82,7 +90,7 @@ async fn already_there(
     generation: Generation,
     open: Option<&str>,
 ) -> Result<bool, Failed> {
-    let moved = step.value.as_ref().is_none_or(|value| value.replaces.next() == generation);
+    let moved = step.value.as_ref().is_none_or(|value| value.generation == generation);
     match &step.flight {
         Some(FlightStep::Prepare(attempt)) => Ok(moved && open == Some(attempt.id.to_string().as_str())),
         Some(FlightStep::Close { attempt, outcome }) if moved && open.is_none() => {
@@ -122,10 +130,12 @@ fn check(step: &Transition, found: Generation, open: Option<&str>) -> Result<(),
 }
 
 fn write_value(tx: &mut Tx<'_>, id: &CredentialId, value: &NewValue) {
-    let generation = value.replaces.next();
+    let generation = value.generation;
     let root = value.material.root().map(|root| tx.sealer.fingerprint(root).to_string());
     let sealed = tx.sealer.seal(&value_aad(id, generation), value.material.render().expose().as_bytes());
-    let keep = value.keep_previous_until.map(jiff::Timestamp::as_microsecond);
+    // What is kept is the generation before: a value that was overtaken elsewhere is nothing to fall back on.
+    let keep = value.keep_previous_until.filter(|_| generation == value.replaces.next());
+    let keep = keep.map(jiff::Timestamp::as_microsecond);
     if value.replaces == Generation(0) {
         tx.conn.defer_one(
             "INSERT INTO material (credential, generation, sealed, fingerprint) VALUES ($1, $2, $3, $4)",
@@ -164,6 +174,15 @@ async fn write_flight(tx: &mut Tx<'_>, step: &Transition, flight: &FlightStep) -
                 values![attempt.to_string(), deadline.as_microsecond()],
             );
         }
+        FlightStep::Take(attempt) => {
+            let attempt = values![attempt.to_string()];
+            let gone = tx.conn.execute("DELETE FROM orphan WHERE attempt = $1", attempt.clone()).await?;
+            let sql = "UPDATE flight SET capture = NULL, outcome = 'promoted' \
+                       WHERE attempt = $1 AND closed_at IS NOT NULL AND capture IS NOT NULL";
+            if gone + tx.conn.execute(sql, attempt).await? != 1 {
+                return Err(Failed::Raced);
+            }
+        }
         FlightStep::Close { attempt, outcome } => {
             // What was captured has been read, and its value stands in `material` now; or nobody could take it, and it
             // is kept: the first few, because the first that was lost is the one that counts.
@@ -187,7 +206,9 @@ async fn write_flight(tx: &mut Tx<'_>, step: &Transition, flight: &FlightStep) -
 
 fn queue_write_back(tx: &mut Tx<'_>, step: &Transition, generation: Generation) {
     let attempt = match &step.flight {
-        Some(FlightStep::Close { attempt, .. } | FlightStep::Sent { attempt, .. }) => *attempt,
+        Some(FlightStep::Close { attempt, .. } | FlightStep::Sent { attempt, .. } | FlightStep::Take(attempt)) => {
+            *attempt
+        }
         Some(FlightStep::Prepare(attempt)) => attempt.id,
         None => made_up_attempt(&step.id, generation),
     };

@@ -14,7 +14,7 @@ use super::{
     connection::{Access, Connection, values},
     place::{Ballast, Lock, Opener},
 };
-use crate::{clock::Clock, seal::Sealer};
+use crate::{clock::Clock, failpoint, seal::Sealer};
 
 /// Jobs in one transaction, at most.
 const BATCH: usize = 256;
@@ -107,6 +107,11 @@ where
 pub(super) struct Queue(mpsc::UnboundedSender<Box<dyn Job>>);
 
 impl Queue {
+    /// One that takes nothing.
+    pub(super) fn closed() -> Self {
+        Self(mpsc::unbounded_channel().0)
+    }
+
     /// Has it written, and waits until it is durable.
     pub(super) async fn write<T, F>(&self, work: F) -> Result<T, LedgerError>
     where
@@ -313,7 +318,9 @@ impl Writer {
         let entries = std::mem::take(&mut tx.audit);
         *told = Told { incidents: tx.incidents, documents: std::mem::take(&mut tx.documents) };
         audit::append(tx.conn, &entries).await?;
-        Ok(tx.conn.settle().await.map_err(Failed::from)?)
+        tx.conn.settle().await.map_err(Failed::from)?;
+        failpoint::reach("CP-20");
+        Ok(())
     }
 
     /// Commits. When that fails nobody knows whether it happened (FM-33): the connection is given up, the database is

@@ -68,12 +68,18 @@ pub enum Incident {
     ClientMisconfigured,
     /// Tokens end sooner than they may be refreshed: the provider's lifetimes are malformed or absurd.
     RefreshThrottled,
+    /// The ledger is older than what it had reached, and nothing newer was found.
+    LedgerRolledBack,
+    /// Another daemon may own the same grant.
+    DuplicateOwner,
+    /// A reply that had come too late was taken over, because the grant in its place was refused.
+    OrphanPromoted,
 }
 
 /// Some of them: a set that is copied with every step, so it takes no memory of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<Incident>", into = "Vec<Incident>")]
-pub(super) struct Incidents(u8);
+pub(super) struct Incidents(u16);
 
 impl Incidents {
     pub fn insert(&mut self, incident: Incident) {
@@ -105,12 +111,15 @@ impl From<Incidents> for Vec<Incident> {
 }
 
 impl Incident {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 8] = [
         Self::CredentialRevoked,
         Self::RotationOutcomeUnknown,
         Self::CredentialExpired,
         Self::ClientMisconfigured,
         Self::RefreshThrottled,
+        Self::LedgerRolledBack,
+        Self::DuplicateOwner,
+        Self::OrphanPromoted,
     ];
 
     /// The word: the kind of the page.
@@ -121,6 +130,9 @@ impl Incident {
             Self::CredentialExpired => "credential_expired",
             Self::ClientMisconfigured => "client_misconfigured",
             Self::RefreshThrottled => "refresh_throttled",
+            Self::LedgerRolledBack => "ledger_rolled_back",
+            Self::DuplicateOwner => "duplicate_owner",
+            Self::OrphanPromoted => "orphan_promoted",
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::doubt::Doubt;
 use crate::{
     clock::Now,
     credential::{ExpirySource, Generation, Verdict},
@@ -72,7 +73,9 @@ pub enum Event {
     ProbeNow,
     /// An operator's hold.
     Hold,
-    /// Its end; a revoked credential is tried once more.
+    /// Somebody else may have spent the grant, or may be about to.
+    Doubted(Doubt),
+    /// The end of a hold, or of a doubt; a revoked credential is tried once more.
     Release,
     /// The daemon started and found this flight in the ledger.
     Found(Found),
@@ -91,6 +94,19 @@ pub struct Loaded {
     pub source: ExpirySource,
     /// When the refresh token ends, if known.
     pub refresh_expires_at: Option<Timestamp>,
+    /// Where its grant comes from.
+    pub origin: Origin,
+}
+
+/// Where the grant of material comes from that no refresh has brought just now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// From the home store, and it is another than the one that was held.
+    HomeStore,
+    /// It is the one that was held; what is new lies beside it (a client).
+    Held,
+    /// From a reply to an earlier flight, which had been kept.
+    Orphan,
 }
 
 /// Facts of a value that a refresh brought.

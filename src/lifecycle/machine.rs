@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
+    doubt::Doubt,
     effect::{Effect, Incidents, Trigger},
     event::Event,
     lost::Loss,
@@ -32,6 +33,12 @@ pub struct Lifecycle {
     /// What was lost and is still unanswered.
     pub(super) lost: Option<Loss>,
     pub(super) held: bool,
+    /// Why the grant is not presented, although nobody has refused it.
+    #[serde(default)]
+    pub(super) doubt: Option<Doubt>,
+    /// The current value came from a reply that had been kept, and no refresh has proven it yet.
+    #[serde(default)]
+    pub(super) from_orphan: bool,
     /// Of the current value, once there is one that can be served.
     pub(super) validity: Option<Validity>,
     /// Failures since the last success.
@@ -203,6 +210,8 @@ impl Default for Lifecycle {
             superseded: false,
             lost: None,
             held: false,
+            doubt: None,
+            from_orphan: false,
             validity: None,
             trouble: None,
             probes: Probes::default(),
@@ -240,6 +249,7 @@ impl Lifecycle {
             Event::RefreshNow => self.take_off(Trigger::Operator, now, policy),
             Event::ProbeNow => self.probe(Trigger::Operator, now, policy),
             Event::Hold => self.hold(),
+            Event::Doubted(doubt) => self.doubted(doubt),
             Event::Release => self.release(now, policy),
             Event::Found(found) => self.found(found, now, dice, policy),
         };
@@ -265,6 +275,7 @@ impl Lifecycle {
 
     fn release(&mut self, now: Now, policy: &Policy) -> Vec<Effect> {
         self.held = false;
+        self.doubt = None;
         self.not_before = None;
         if matches!(self.standing, Standing::Revoked { .. } | Standing::Misconfigured) {
             // An explicit retry: the operator says that something has changed on the other side.

@@ -17,6 +17,7 @@
 //!
 //! The words that users see ([`State`]) are computed from these two and the time.
 
+mod doubt;
 mod effect;
 mod event;
 mod lost;
@@ -30,8 +31,9 @@ mod schedule;
 mod state;
 mod stepped;
 
+pub use doubt::Doubt;
 pub use effect::{Effect, Incident, Trigger};
-pub use event::{Commit, Event, Found, Loaded, Probed, Promoted};
+pub use event::{Commit, Event, Found, Loaded, Origin, Probed, Promoted};
 pub use machine::{Flight, Lifecycle, Probes, Standing, Suspicion, Trouble, Validity, Witness};
 pub use plan::{Policy, Settings, advisory_window, mandatory_window};
 pub use state::State;

@@ -57,6 +57,8 @@ impl Lifecycle {
         if undecided || self.lost.is_some_and(|loss| grave || loss.tries > 0) {
             wanted.insert(Incident::RotationOutcomeUnknown);
         }
+        let others = [self.doubt_incident(), self.from_orphan.then_some(Incident::OrphanPromoted)];
+        others.into_iter().flatten().for_each(|incident| wanted.insert(incident));
         let throttled = self.is_throttled(now, policy);
         if throttled {
             wanted.insert(Incident::RefreshThrottled);

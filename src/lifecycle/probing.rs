@@ -40,7 +40,7 @@ impl Lifecycle {
     }
 
     fn may_probe(&self) -> bool {
-        !self.held
+        !self.is_held()
             && self.validity.is_some()
             && !matches!(self.standing, Standing::Uninitialised | Standing::Revoked { .. })
     }

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
+    doubt::Doubt,
     effect::{Effect, Trigger},
-    event::{Commit, Loaded, Promoted},
+    event::{Commit, Loaded, Origin, Promoted},
     machine::{Flight, Lifecycle, Standing, Suspicion, Trouble, Validity, Witness},
     plan::Policy,
     schedule::later,
@@ -34,7 +35,7 @@ impl Lifecycle {
             _ => self.patience(policy),
         };
         let patient = patience.is_none_or(|at| at <= now.wall);
-        if !(grounded && standing && patient) || self.held || !policy.kind.is_refreshable() {
+        if !(grounded && standing && patient) || self.spares_its_grant() || !policy.kind.is_refreshable() {
             return vec![];
         }
         self.flight = Flight::Prepared { attempt: None };
@@ -46,6 +47,8 @@ impl Lifecycle {
     pub(super) fn prepared(&mut self, attempt: Uuid) -> Vec<Effect> {
         if let Flight::Prepared { attempt: name @ None } = &mut self.flight {
             *name = Some(attempt);
+            // It presents what is held now, whatever came between the decision and the intent.
+            self.superseded = false;
         }
         vec![]
     }
@@ -109,6 +112,11 @@ impl Lifecycle {
         }
         self.superseded = self.is_in_flight();
         self.lost = None;
+        if loaded.origin != Origin::Held {
+            // What came is newer than what was rolled back; whose it is, a person must say.
+            self.doubt = self.doubt.filter(|doubt| *doubt == Doubt::Cloned);
+            self.from_orphan = loaded.origin == Origin::Orphan;
+        }
         self.generation = loaded.generation;
         self.standing = Standing::Usable;
         self.trouble = None;
@@ -137,6 +145,8 @@ impl Lifecycle {
         self.trouble = None;
         self.not_before = None;
         self.lost = None;
+        self.doubt = self.doubt.filter(|doubt| *doubt == Doubt::Cloned);
+        self.from_orphan = false;
         if self.lifetime_repaired && !promoted.repaired {
             // The limiter counts within one reported lifetime, and this is the first of these.
             self.refreshed = [None; 3];

@@ -17,10 +17,11 @@ impl Lifecycle {
     /// All that the time alone asks for. Called after every event; asking twice changes nothing, and nothing that is
     /// due is left for the next tick.
     pub(super) fn due(&mut self, now: Now, policy: &Policy) -> Vec<Effect> {
-        if self.held {
+        if self.is_held() {
             return vec![];
         }
         let mut effects = match (&self.standing, &self.flight) {
+            _ if self.spares_its_grant() => vec![],
             (Standing::Suspect(suspicion), Flight::Grounded) if suspicion.confirm_at <= now.wall => {
                 match suspicion.by {
                     Witness::TokenEndpoint => self.take_off(Trigger::Schedule, now, policy),
@@ -41,7 +42,9 @@ impl Lifecycle {
 
     /// When a tick could next change anything.
     pub fn next_deadline(&self, now: Now, policy: &Policy) -> Option<Timestamp> {
-        let acts = if self.held { [None; 2] } else { [self.flight_moment(policy), self.probe_moment(now, policy)] };
+        let flight = if self.spares_its_grant() { None } else { self.flight_moment(policy) };
+        let probe = if self.is_held() { None } else { self.probe_moment(now, policy) };
+        let acts = [flight, probe];
         let unconfirmed = match &self.standing {
             Standing::Suspect(suspicion) => Some(suspicion.since + super::pages::UNCONFIRMED),
             _ => None,

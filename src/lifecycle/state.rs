@@ -94,13 +94,13 @@ impl super::machine::Lifecycle {
         if left.is_some_and(|left| left <= SignedDuration::ZERO) {
             return State::Expired;
         }
-        if self.held {
+        if self.is_held() {
             return State::Held;
         }
         if self.standing == Standing::Misconfigured {
             return State::Misconfigured;
         }
-        if matches!(self.flight, Flight::Lost { .. }) {
+        if matches!(self.flight, Flight::Lost { .. }) || self.doubt.is_some() {
             return State::OutcomeUnknown;
         }
         if matches!(self.standing, Standing::Suspect(_)) {

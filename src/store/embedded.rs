@@ -12,7 +12,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Loaded, Location, SecretStore, StoreError, StoreHealth, Version, document};
+use super::{Loaded, Location, SecretStore, StoreError, StoreHealth, Version, document, each};
 use crate::credential::{Material, Secret};
 
 /// Where the documents lie. Errors are sentences for a person; they hold no value.
@@ -82,14 +82,9 @@ impl SecretStore for Embedded {
     fn versions<'a>(&'a self, at: &'a [Location]) -> BoxFuture<'a, Vec<Result<Version, StoreError>>> {
         Box::pin(async move {
             let all = self.documents.versions().await;
-            let of = |at: &Location| {
-                let path = at.0.clone();
-                match &all {
-                    Err(reason) => Err(StoreError::Unreachable { path, reason: reason.clone() }),
-                    Ok(all) => all.get(at.split().0).map(|it| version(*it)).ok_or(StoreError::NotFound { path }),
-                }
-            };
-            at.iter().map(of).collect()
+            let all = all.map(|all| all.into_iter().map(|(name, number)| (name, Ok(version(number)))).collect());
+            let all = all.map_err(|reason| StoreError::Unreachable { path: "ledger".into(), reason });
+            each::versions(at, all, |at| async { Err(StoreError::NotFound { path: at.0.clone() }) }).await
         })
     }
 
@@ -111,10 +106,7 @@ impl SecretStore for Embedded {
                     return Ok(version(new));
                 }
             }
-            match self.load(at).await? {
-                now if now.material == material => Ok(now.version),
-                _ => Err(StoreError::Conflict { path: at.0.clone() }),
-            }
+            each::written_before(self.load(at).await?, &material, at)
         })
     }
 

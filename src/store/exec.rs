@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt, future::BoxFuture, stream};
+use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{Loaded, Location, SecretStore, StoreError, StoreHealth, Version, document, unusable};
+use super::{Loaded, Location, SecretStore, StoreError, StoreHealth, Version, document, each, unusable};
 use crate::{
     clock::Clock,
     credential::{Material, MaterialError, Secret},
@@ -68,9 +68,6 @@ fn ten() -> u64 {
 fn sixty() -> u64 {
     60
 }
-
-/// How many commands run at once when each location is asked by itself.
-const AT_ONCE: usize = 4;
 
 /// A home store behind a command.
 #[derive(Debug)]
@@ -195,23 +192,15 @@ impl SecretStore for Exec {
 
     fn versions<'a>(&'a self, at: &'a [Location]) -> BoxFuture<'a, Vec<Result<Version, StoreError>>> {
         Box::pin(async move {
-            let told = match self.told_versions(at).await {
-                Ok(told) => told,
-                Err(error) => return at.iter().map(|_| Err(error.clone())).collect(),
-            };
-            let of = |at: &'a Location| {
-                let told = told.get(at.split().0).cloned();
-                async move {
-                    match told {
-                        Some(Value::String(version)) => Ok(Version(version)),
-                        Some(Value::Number(version)) => Ok(Version(version.to_string())),
-                        Some(_) => Err(StoreError::NotFound { path: at.0.clone() }),
-                        None => self.get(at).await.map(|answer| answer.version),
-                    }
-                }
-            };
-            let asks: Vec<_> = at.iter().map(of).collect();
-            stream::iter(asks).buffered(AT_ONCE).collect().await
+            let told = self.told_versions(at).await.map(|told| {
+                let version = |name: String, told| match told {
+                    Value::String(version) => (name, Ok(Version(version))),
+                    Value::Number(version) => (name, Ok(Version(version.to_string()))),
+                    _ => (name.clone(), Err(StoreError::NotFound { path: name })),
+                };
+                told.into_iter().map(|(name, told)| version(name, told)).collect()
+            });
+            each::versions(at, told, |at| async { self.get(at).await.map(|answer| answer.version) }).await
         })
     }
 
@@ -246,10 +235,7 @@ impl SecretStore for Exec {
                     Err(error) => return Err(error),
                 }
             }
-            match self.load(at).await? {
-                now if now.material == material => Ok(now.version),
-                _ => Err(StoreError::Conflict { path: at.0.clone() }),
-            }
+            each::written_before(self.load(at).await?, &material, at)
         })
     }
 

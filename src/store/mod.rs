@@ -2,6 +2,7 @@
 
 pub mod aws;
 mod document;
+mod each;
 pub mod embedded;
 pub mod exec;
 pub mod file;
@@ -116,6 +117,15 @@ pub struct StoreHealth {
     pub auth_expires_at: Option<Timestamp>,
 }
 
+/// Our own login to a store ends, and nothing renews it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct LoginTrouble {
+    /// Since when that is known.
+    pub since: Timestamp,
+    /// Why, for a person.
+    pub reason: String,
+}
+
 /// The contract of every home store.
 pub trait SecretStore: Send + Sync + fmt::Debug {
     /// `vault`, `aws`, `embedded`, `exec`, `file`.
@@ -148,6 +158,10 @@ pub trait SecretStore: Send + Sync + fmt::Debug {
     fn poll_interval(&self) -> Option<Duration>;
     /// When our own login ends, as far as is known without asking the store.
     fn auth_expires_at(&self) -> Option<Timestamp> {
+        None
+    }
+    /// Why our own login cannot go on, if so. Known before it ends, so that a person can act while the store still answers.
+    fn login_trouble(&self) -> Option<LoginTrouble> {
         None
     }
 }

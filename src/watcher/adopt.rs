@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 use super::{Assignment, FromStore, LoadReason, Message, Shard, effects::Note, kept, watched::Watched};
 use crate::{
     credential::{CredentialId, ExpirySource, Generation, Material},
-    ledger::{Attempt, FlightStep, NewValue, Record, SUPERSEDED, Stage},
-    lifecycle::{self, Event, Found, Trigger},
+    ledger::{NewValue, Record},
+    lifecycle::{self, Event, Origin, Trigger},
     store::{Loaded, StoreError},
 };
 
@@ -40,10 +40,11 @@ impl Shard {
         let mut watched = Watched::new(assignment, self.house.clock.stepped());
         watched.flags.clock_untrusted = self.house.clock.is_doubted();
         watched.first_look = first_look;
-        let (mut open, mut begins_anew) = (None, false);
+        let (mut open, mut orphans, mut begins_anew, mut moved) = (None, Vec::new(), false, false);
         if let Some(record) = record {
             let life = kept::revived(&record, &self.house.boot_id, now);
             begins_anew = life.is_none();
+            moved = kept::is_of_another_machine(&record, &self.house.machine);
             watched.life = life.unwrap_or_else(|| lifecycle::Lifecycle::at(record.generation));
             if let Some(material) = &record.material {
                 self.house.learn(material);
@@ -52,75 +53,31 @@ impl Shard {
             watched.store_version = record.store_version;
             watched.store_fingerprint = record.store_fingerprint;
             open = record.open_attempt;
+            orphans = record.orphans;
         }
         self.house.join(&watched.assignment.endpoint(), &id, watched.life.last_life, now.wall);
         let value = watched.material.clone().filter(|_| begins_anew);
-        let facts = value.map(|material| facts(watched.life.generation, &material, &watched.assignment, now.wall));
+        let facts = value.map(|material| {
+            facts(watched.life.generation, &material, &watched.assignment, Origin::HomeStore, now.wall)
+        });
         self.watched.insert(id.clone(), watched);
         if let Some(facts) = facts {
             self.happen(&id, Event::Loaded(facts), Note::of("loaded", Trigger::Recovery)).await;
+        }
+        if moved {
+            self.is_perhaps_a_clone(&id, "its ledger was used on another machine before").await;
         }
         self.publish(&id);
         if let Some(shown) = shown {
             let _ = shown.send(());
         }
+        if open.is_none() {
+            open = self.reread(&id, orphans).await;
+        }
         self.recover(&id, open).await;
+        self.try_orphans_of_the_refused(&id).await;
         self.load(&id, LoadReason::Start);
         self.schedule(&id);
-    }
-
-    /// The recovery rules of FAULTS §4.3: the same machine, entered with what the ledger remembers.
-    async fn recover(&mut self, id: &CredentialId, open: Option<Attempt>) {
-        let Some(attempt) = open else {
-            self.happen(id, Event::Found(Found::Nothing), Note::quiet(Trigger::Recovery)).await;
-            return;
-        };
-        let now = self.house.clock.now();
-        let close = |outcome| Some(FlightStep::Close { attempt: attempt.id, outcome });
-        let note = |flight, detail: &str| Note {
-            attempt: Some(attempt.id),
-            flight,
-            detail: Some(detail.to_owned()),
-            ..Note::of("recovered", Trigger::Recovery)
-        };
-        let replaced = self.is_replaced(id, attempt.target, &attempt.presents);
-        let stepped = match attempt.stage {
-            Stage::Sent { .. } if replaced => {
-                // Whatever became of it, it was not this grant that was presented.
-                let note = note(close(SUPERSEDED), "its grant was replaced in the home store meanwhile");
-                self.step(id, Event::Found(Found::Prepared), note).await
-            }
-            Stage::Prepared => {
-                self.step(id, Event::Found(Found::Prepared), note(close("aborted"), "nothing was sent")).await
-            }
-            Stage::Sent { deadline } => {
-                // The ledger is locked by one process, so a call of this boot died with its process.
-                let dead_at = if attempt.boot_id == self.house.boot_id { now.wall } else { deadline };
-                let found = Found::Sent { prepared_at: attempt.prepared_at, dead_at };
-                self.step(id, Event::Found(found), note(close("lost"), "a request was sent and no reply is durable"))
-                    .await
-            }
-            Stage::Received { reply, at } => {
-                let found = Event::Found(Found::Received { attempt: attempt.id });
-                self.happen(id, found, Note::quiet(Trigger::Recovery)).await;
-                let landing = super::flight::Landing {
-                    attempt: attempt.id,
-                    target: attempt.target,
-                    presented: attempt.presents,
-                    trigger: Trigger::Recovery,
-                    // Its life counts from the sending; the intent's time is the earliest that can be.
-                    sent_at: crate::clock::Now { wall: attempt.prepared_at, boot: now.boot },
-                    landed_at: crate::clock::Now { wall: at, boot: now.boot },
-                    result: Ok(crate::fetch::Exchange::Replied(reply)),
-                    works: None,
-                };
-                self.flown(id, landing).await;
-                Ok(())
-            }
-        };
-        if let Err(error) = stepped {
-            tracing::error!(credential = %id, %error, "a flight found in the ledger could not be closed; the next start tries again");
-        }
     }
 
     /// Its settings changed: what is watched stays, and no watcher is dropped.
@@ -237,6 +194,7 @@ impl Shard {
                 self.house.stores.is_stale(id, true);
                 self.flag(id, |flags| flags.store_stale = true);
                 self.publish(id);
+                self.looked(id).await;
                 self.first_look_over(id);
                 return;
             }
@@ -250,13 +208,20 @@ impl Shard {
         self.house.stores.is_stale(id, false);
         self.flag(id, |flags| flags.store_stale = false);
         if self.is_news(id, &loaded) {
+            let rival = self.is_a_rivals(id, &loaded.material);
             self.adopt(id, loaded, why).await;
+            self.was_read(id);
+            if rival {
+                self.is_perhaps_a_clone(id, "somebody else has advanced this grant").await;
+            }
         } else {
             self.store_holds(id, &loaded).await;
+            self.was_read(id);
             if why == LoadReason::Sibling {
-                self.happen(id, Event::Unchanged, Note::quiet(Trigger::Refusal)).await;
+                self.try_orphans(id, Vec::new()).await;
             }
         }
+        self.looked(id).await;
         self.first_look_over(id);
     }
 
@@ -296,6 +261,13 @@ impl Shard {
             return !same_client;
         }
         let same_grant = theirs.grant_id.is_some() && theirs.grant_id == ours.grant_id;
+        if same_grant && theirs.attempt_id.is_some() && theirs.attempt_id == ours.attempt_id {
+            // Our latest document with another token in it: somebody else rotated the grant and left our marks alone.
+            return true;
+        }
+        if watched.life.doubt().is_none() && self.is_spent(watched, theirs) {
+            return false;
+        }
         let older = theirs.generation.is_some_and(|generation| generation <= watched.life.generation);
         !(same_grant && older)
     }
@@ -304,7 +276,7 @@ impl Shard {
     async fn adopt(&mut self, id: &CredentialId, loaded: Loaded, why: LoadReason) {
         let Some(watched) = self.watched.get(id) else { return };
         let now = self.house.clock.now();
-        let generation = watched.life.generation.next();
+        let (generation, below) = self.numbered(watched, &loaded.material);
         let mut material = loaded.material;
         // What lies in the store, whatever becomes of it here.
         let fingerprint = material.root().map(|root| self.house.ledger.sealer().fingerprint(root));
@@ -335,9 +307,17 @@ impl Shard {
                 ..Material::clone(ours)
             };
         }
-        let event = Event::Loaded(facts(generation, &material, &watched.assignment, now.wall));
+        let ours = watched
+            .material
+            .as_ref()
+            .and_then(|ours| ours.root())
+            .map(|root| self.house.ledger.sealer().fingerprint(root));
+        let held = ours.is_some() && material.root().map(|root| self.house.ledger.sealer().fingerprint(root)) == ours;
+        let origin = if held || below { Origin::Held } else { Origin::HomeStore };
+        let event = Event::Loaded(facts(generation, &material, &watched.assignment, origin, now.wall));
         let value = NewValue {
             replaces: watched.life.generation,
+            generation,
             material,
             store_version: Some(loaded.version.0.clone()),
             // The spent token that still lies there is not the one that is taken over.
@@ -375,7 +355,13 @@ impl Shard {
 }
 
 /// What the lifecycle is told of a value that came from elsewhere.
-fn facts(generation: Generation, material: &Material, assignment: &Assignment, now: Timestamp) -> lifecycle::Loaded {
+pub(super) fn facts(
+    generation: Generation,
+    material: &Material,
+    assignment: &Assignment,
+    origin: Origin,
+    now: Timestamp,
+) -> lifecycle::Loaded {
     let (expires_at, source) = expiry(material, assignment, now);
     lifecycle::Loaded {
         generation,
@@ -383,6 +369,7 @@ fn facts(generation: Generation, material: &Material, assignment: &Assignment, n
         expires_at,
         source,
         refresh_expires_at: material.refresh_expires_at,
+        origin,
     }
 }
 

@@ -69,6 +69,7 @@ impl Shard {
                 let tried_again = self.watched.get(&id).is_some_and(|watched| {
                     matches!(watched.life.standing(), Standing::Revoked { .. } | Standing::Misconfigured)
                 });
+                self.vouch(&id).await;
                 self.note_operator(&id, "released", actor, Event::Release).await;
                 if tried_again {
                     self.wait_or_answer(

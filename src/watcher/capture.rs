@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{House, flight::UNSAVED_AFTER};
+use super::{House, promote::UNSAVED_AFTER};
 use crate::credential::{CredentialId, Reply};
 
 /// Never given up; after all, it exists only once.
@@ -12,14 +12,14 @@ pub(super) async fn capture(house: &House, id: &CredentialId, attempt: Uuid, rep
     let mut pause = Duration::from_millis(250);
     loop {
         let now = house.clock.now();
-        match house.ledger.rotation().received(attempt, reply, now.wall).await {
+        match house.ledger.rotation().received(id, attempt, reply, now.wall).await {
             Ok(()) => return,
             Err(error) => tracing::error!(credential = %id, %error, "a reply could not be captured; trying again"),
         }
         if pause >= UNSAVED_AFTER {
             // The shard holds the reply from here on, publishes it unsaved, and goes on trying; should the process die
             // before that helps, the spilled copy is carried into the ledger at the next start.
-            if let Err(error) = house.ledger.rotation().spill(attempt, reply, now.wall).await {
+            if let Err(error) = house.ledger.rotation().spill(id, attempt, reply, now.wall).await {
                 tracing::error!(credential = %id, %error, "a reply could not be kept beside the ledger either");
             }
             return;

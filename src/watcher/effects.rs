@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{LoadReason, Shard, kept};
+use super::{LoadReason, Shard, kept, page};
 use crate::{
-    credential::{CredentialId, Failure, Verdict},
-    ledger::{Entry, Fact, FactChange, FlightStep, LedgerError, NewValue, Transition},
-    lifecycle::{Effect, Event, Incident, Trigger},
+    credential::{CredentialId, Verdict},
+    ledger::{Entry, Fact, FlightStep, LedgerError, NewValue, Transition},
+    lifecycle::{Effect, Event, Trigger},
 };
 
 /// What the log and the audit trail say of a step.
@@ -75,7 +75,7 @@ impl Shard {
         effects.extend(life.step(event, now, (self.house.dice)(), &watched.assignment.policy));
         let state_changed = life.since() != word_before;
         let incidents: Vec<Fact> =
-            effects.iter().filter_map(|effect| fact(effect, watched, &life, now.wall, &note)).collect();
+            effects.iter().filter_map(|effect| page::fact(effect, watched, &life, now.wall, &note)).collect();
         let is_news = note.event.is_some() || note.flight.is_some() || note.value.is_some();
         if is_news || state_changed || !incidents.is_empty() {
             let state = life.state(now, &watched.assignment.policy);
@@ -84,7 +84,7 @@ impl Shard {
             let transition = Transition {
                 id: id.clone(),
                 shard: self.number,
-                lifecycle: kept::write(&life, &self.house.boot_id, now),
+                lifecycle: kept::write(&life, &self.house.boot_id, &self.house.machine, now),
                 flight: note.flight.clone(),
                 value: note.value.clone(),
                 write_back: note.write_back,
@@ -194,93 +194,4 @@ fn tell(entry: &Entry, state: crate::lifecycle::State) {
         S::Degraded | S::Suspect | S::OutcomeUnknown | S::Misconfigured => line!(warn),
         _ => line!(info),
     }
-}
-
-fn fact(
-    effect: &Effect,
-    watched: &super::Watched,
-    life: &crate::lifecycle::Lifecycle,
-    at: jiff::Timestamp,
-    note: &Note,
-) -> Option<Fact> {
-    let (incident, change) = match effect {
-        Effect::Raise(incident) => (*incident, raise(*incident, watched, life)),
-        Effect::Clear(incident) => {
-            let why = note.event.map_or("it passed", |event| match event {
-                "refreshed" => "refreshed",
-                "loaded" => "new material in its home store",
-                "probed" => "a probe succeeded",
-                "released" => "an operator released it",
-                other => other,
-            });
-            (*incident, FactChange::Clear { why: why.to_owned() })
-        }
-        _ => return None,
-    };
-    let assignment = &watched.assignment;
-    let group = if incident == Incident::ClientMisconfigured {
-        assignment.endpoint()
-    } else {
-        assignment.provider.name.clone()
-    };
-    Some(Fact { kind: incident.as_str().to_owned(), credential: assignment.id.to_string(), group, change, at })
-}
-
-/// What a page says: what, the evidence, what credd already tried, and the one command that mends it.
-fn raise(incident: Incident, watched: &super::Watched, life: &crate::lifecycle::Lifecycle) -> FactChange {
-    let assignment = &watched.assignment;
-    let (name, provider) = (&assignment.id, &assignment.provider.name);
-    let end = life.validity().and_then(|validity| validity.expires_at);
-    let until = end.map_or_else(|| "it has no known end".to_owned(), |end| format!("it ends at {end}"));
-    let (severity, summary, tried, mend) = match incident {
-        Incident::CredentialRevoked => (
-            "critical",
-            format!("{name} was revoked by {provider}"),
-            "credd asked the home store for a newer secret and the provider once more, then stopped calling."
-                .to_owned(),
-            watched.remedy(),
-        ),
-        Incident::RotationOutcomeUnknown => (
-            "critical",
-            format!("{name}: a refresh was sent to {provider} and its reply was lost"),
-            format!(
-                "The current token is served meanwhile ({until}); credd presents the old grant once more when it is safe."
-            ),
-            format!("if it does not resolve by itself, re-authorise: {}", watched.remedy()),
-        ),
-        Incident::CredentialExpired => (
-            "critical",
-            format!("{name} has expired and could not be refreshed"),
-            "credd goes on trying.".to_owned(),
-            format!("credd status, then: credd refresh {name}"),
-        ),
-        Incident::ClientMisconfigured => (
-            "warning",
-            format!("{provider} refuses the client of {name}"),
-            "credd tries again every 15 minutes and when the settings or the secret change.".to_owned(),
-            format!("correct the client's id, secret or scopes, then: credd release {name}"),
-        ),
-        Incident::RefreshThrottled => (
-            "warning",
-            format!("{name}: {provider} hands out lifetimes that are malformed or absurd"),
-            "credd limits its refreshes so that the grant is not burnt.".to_owned(),
-            format!("look at the provider's answers: credd audit --credential {name}"),
-        ),
-    };
-    let evidence = life.trouble().map_or_else(String::new, |trouble| {
-        let verdict = &trouble.verdict;
-        let failure =
-            if incident == Incident::CredentialRevoked { Failure::CredentialRevoked } else { verdict.failure };
-        format!(
-            "Evidence: {failure}{}{} (rule {})\n",
-            verdict.code.as_ref().map_or_else(String::new, |code| format!(", code {code}")),
-            if verdict.evidence.is_empty() { String::new() } else { format!(", {}", verdict.evidence) },
-            verdict.rule
-        )
-    });
-    let body = format!(
-        "Credential: {name}\nProvider: {provider}\nHome store: {}\n{evidence}Tried: {tried}\nTo mend it: {mend}\n",
-        assignment.store_name
-    );
-    FactChange::Raise { severity: severity.to_owned(), summary, body }
 }

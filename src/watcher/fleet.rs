@@ -50,6 +50,8 @@ pub struct FleetParts {
     pub dice: Arc<dyn Fn() -> f64 + Send + Sync>,
     /// This boot.
     pub boot_id: String,
+    /// This machine's name, where it has one that no other has.
+    pub machine: Option<String>,
     /// How many shards; 64 by default.
     pub shards: u16,
     /// Called by each shard, by its number, at least every 15 s as long as it makes progress.
@@ -129,6 +131,9 @@ impl Fleet {
     /// Starts the shards; they watch nothing yet. Reads what the ledger knows.
     pub async fn start(parts: FleetParts) -> Result<Self, LedgerError> {
         let records = parts.ledger.rotation().load_all().await?;
+        let sealer = parts.ledger.sealer();
+        let machine = parts.machine.filter(|_| parts.ledger.is_a_file());
+        let machine = machine.map(|name| sealer.fingerprint(&Secret::new(name)).to_string()).unwrap_or_default();
         let house = Arc::new(House {
             clock: parts.clock,
             ledger: parts.ledger,
@@ -140,6 +145,7 @@ impl Fleet {
             unclassified: Default::default(),
             dice: parts.dice,
             boot_id: parts.boot_id,
+            machine,
             flights: TaskTracker::new(),
             alive: parts.alive,
             secrets: parts.secrets,
@@ -326,12 +332,13 @@ impl Fleet {
 /// Erases what the ledger need not keep any longer: previous values, old flights, incidents that are long over.
 async fn sweep(house: Arc<House>, stop: CancellationToken) {
     loop {
+        // At a start first: what should have been erased while nothing ran is erased now.
+        if let Err(error) = house.ledger.rotation().sweep(house.clock.now().wall).await {
+            tracing::warn!(%error, "the ledger was not swept; tried again in a quarter of an hour");
+        }
         tokio::select! {
             () = stop.cancelled() => return,
             () = house.clock.sleep(SWEEP) => {}
-        }
-        if let Err(error) = house.ledger.rotation().sweep(house.clock.now().wall).await {
-            tracing::warn!(%error, "the ledger was not swept; tried again in a quarter of an hour");
         }
     }
 }

@@ -11,6 +11,9 @@ struct Kept {
     /// The date of boot time zero, as it was believed when this was written.
     #[serde(default)]
     zero: Option<Timestamp>,
+    /// A fingerprint of the machine that wrote it; empty where that is not known.
+    #[serde(default)]
+    machine: String,
     life: Lifecycle,
 }
 
@@ -19,8 +22,9 @@ fn zero(now: Now) -> Timestamp {
 }
 
 /// As text, for the ledger.
-pub(super) fn write(life: &Lifecycle, boot_id: &str, now: Now) -> String {
-    let kept = Kept { boot_id: boot_id.to_owned(), zero: Some(zero(now)), life: life.clone() };
+pub(super) fn write(life: &Lifecycle, boot_id: &str, machine: &str, now: Now) -> String {
+    let (boot_id, machine, zero) = (boot_id.to_owned(), machine.to_owned(), Some(zero(now)));
+    let kept = Kept { boot_id, zero, machine, life: life.clone() };
     serde_json::to_string(&kept).expect("a lifecycle has only text keys")
 }
 
@@ -42,6 +46,12 @@ pub(super) fn revived(record: &Record, boot_id: &str, now: Now) -> Option<Lifecy
             None
         }
     }
+}
+
+/// Whether another machine than this one wrote a record last: its ledger was moved here, or copied.
+pub(super) fn is_of_another_machine(record: &Record, machine: &str) -> bool {
+    let kept = serde_json::from_str::<Kept>(&record.lifecycle);
+    kept.is_ok_and(|kept| ![machine, &kept.machine].contains(&"") && kept.machine != machine)
 }
 
 /// Whether a record's value was ever seen good.

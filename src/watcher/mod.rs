@@ -7,6 +7,7 @@ mod adopt;
 mod asks;
 mod capture;
 mod deadlines;
+mod doubt;
 mod effects;
 mod endpoint;
 mod fleet;
@@ -14,7 +15,11 @@ mod flight;
 mod interpret;
 mod kept;
 mod metronome;
+mod orphans;
+mod page;
 mod probe;
+mod promote;
+mod recovery;
 mod specimens;
 mod stores;
 mod vouch;
@@ -39,6 +44,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
 
 use self::watched::Watched;
 use crate::{
@@ -71,6 +77,8 @@ struct House {
     /// Throws of 0 to 1; a source of its own, so that a simulation repeats itself.
     pub dice: Arc<dyn Fn() -> f64 + Send + Sync>,
     pub boot_id: String,
+    /// A fingerprint of this machine's name; empty where it has none, or where the ledger is not a file of it.
+    pub machine: String,
     /// Requests and captures: a stop waits for them.
     pub flights: TaskTracker,
     /// Told by each shard that it makes progress.
@@ -131,12 +139,16 @@ enum Message {
     StoreStale(CredentialId, bool),
     /// The clock stepped, or is doubted, or no longer.
     Time,
+    /// The home store has not answered for so long that nobody waits for it any more.
+    StoreSilent(CredentialId),
     /// A load ended.
     Loaded { id: CredentialId, why: LoadReason, result: Result<Box<FromStore>, StoreError> },
     /// A flight ended.
     Flown { id: CredentialId, landing: Box<flight::Landing> },
     /// A probe ended.
     Probed { id: CredentialId, look: Box<probe::Look> },
+    /// A probe of a kept reply's token ended; those were refused before.
+    OrphanProbed { id: CredentialId, attempt: Uuid, refused: Vec<Uuid>, look: Box<probe::Look> },
     /// A beat of a policy, and how far its probes may spread.
     Beat { cron: Arc<str>, spread: Duration },
     /// A write-back ended; the home store now holds that version.
@@ -338,9 +350,13 @@ impl Shard {
             // Seen on the way to whatever is due.
             Message::Time => {}
             Message::StoreStale(id, stale) => self.flag(&id, |flags| flags.store_stale = stale),
+            Message::StoreSilent(id) => self.looked(&id).await,
             Message::Loaded { id, why, result } => self.loaded(&id, why, result).await,
             Message::Flown { id, landing } => self.flown(&id, *landing).await,
             Message::Probed { id, look } => self.probed(&id, *look).await,
+            Message::OrphanProbed { id, attempt, refused, look } => {
+                self.orphan_probed(&id, attempt, refused, *look).await;
+            }
             Message::Beat { cron, spread } => self.beat(&cron, spread).await,
             Message::WrittenBack { id, generation, version } => self.written_back(&id, generation, version),
             Message::WriteBackWaits { id } => self.flag(&id, |flags| flags.writeback_pending = true),

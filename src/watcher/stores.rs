@@ -20,7 +20,7 @@ use crate::{
     clock::Clock,
     credential::CredentialId,
     metrics::Metrics,
-    store::{Location, SecretStore, Version},
+    store::{Location, LoginTrouble, SecretStore, Version},
 };
 
 /// What health and status say of a home store.
@@ -38,6 +38,10 @@ pub struct StoreReport {
     pub last_sync_at: Option<Timestamp>,
     /// What it last said when it did not.
     pub error: Option<String>,
+    /// When our own login there ends, where it does.
+    pub auth_expires_at: Option<Timestamp>,
+    /// Why that login cannot go on, if so.
+    pub login_trouble: Option<LoginTrouble>,
 }
 
 /// Where a credential lives.
@@ -73,8 +77,16 @@ impl Stores {
     pub fn settle(&self, id: &CredentialId, home: Home, known: Option<Version>) {
         // Known from now on, if only as one that was not asked yet.
         let (name, kind) = (home.store_name.clone(), home.store.kind());
-        let unasked =
-            || StoreReport { name: name.clone(), kind, up: None, down_since: None, last_sync_at: None, error: None };
+        let unasked = || StoreReport {
+            name: name.clone(),
+            kind,
+            up: None,
+            down_since: None,
+            last_sync_at: None,
+            error: None,
+            auth_expires_at: None,
+            login_trouble: None,
+        };
         self.0.reports.lock().expect(NEVER_POISONED).entry(name.clone()).or_insert_with(unasked);
         self.0.homes.lock().expect(NEVER_POISONED).insert(id.clone(), home);
         let mut seen = self.0.seen.lock().expect(NEVER_POISONED);
@@ -131,7 +143,17 @@ impl Stores {
     }
 
     pub fn reports(&self) -> Vec<StoreReport> {
+        let stores: HashMap<String, Arc<dyn SecretStore>> = {
+            let homes = self.0.homes.lock().expect(NEVER_POISONED);
+            homes.values().map(|home| (home.store_name.clone(), home.store.clone())).collect()
+        };
         let mut reports: Vec<_> = self.0.reports.lock().expect(NEVER_POISONED).values().cloned().collect();
+        for report in &mut reports {
+            if let Some(store) = stores.get(&report.name) {
+                // Whatever the last question was: a login is renewed between two of them.
+                (report.auth_expires_at, report.login_trouble) = (store.auth_expires_at(), store.login_trouble());
+            }
+        }
         reports.sort_by(|a, b| a.name.cmp(&b.name));
         reports
     }
@@ -260,12 +282,18 @@ impl Stores {
             since => since,
         };
         let last_sync_at = if up { Some(now) } else { before.and_then(|before| before.last_sync_at) };
-        if let Some(end) = store.auth_expires_at() {
-            let gauge = &metrics.credd_store_auth_expiration_timestamp_seconds;
-            gauge.with_label_values(&[name]).set(end.as_millisecond() as f64 / 1e3);
-        }
         let (name, kind) = (name.to_owned(), store.kind());
-        let report = StoreReport { name: name.clone(), kind, up: Some(up), down_since, last_sync_at, error };
+        let (auth_expires_at, login_trouble) = (store.auth_expires_at(), store.login_trouble());
+        let report = StoreReport {
+            name: name.clone(),
+            kind,
+            up: Some(up),
+            down_since,
+            last_sync_at,
+            error,
+            auth_expires_at,
+            login_trouble,
+        };
         reports.insert(name, report);
     }
 }

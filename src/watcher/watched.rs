@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::way::Way;
 use crate::{
     catalogue::Provider,
     clock::Now,
-    credential::{CredentialId, Fingerprint, Generation, Kind, Material, Verdict},
-    lifecycle::{Lifecycle, Policy, Standing, State},
+    credential::{CredentialId, Fingerprint, Generation, Kind, Material, Rotation, Verdict},
+    lifecycle::{Lifecycle, Policy, Standing, State, Trigger},
     publish::{Answer, Criticality, Problem, Published, Reader, Token, View},
     store::{Location, SecretStore, StoreError},
     upstream,
@@ -70,8 +71,18 @@ pub(super) struct Watched {
     pub flags: Flags,
     /// The newest generation that must be written back.
     pub write_back_wanted: Generation,
+    /// The home store has answered since this began, or would not: a grant may be presented.
+    pub looked: bool,
+    /// It has been read since this began.
+    pub was_read: bool,
+    /// A refresh that was decided before the home store had answered.
+    pub decided: Option<Trigger>,
     /// The home store is to be asked again once the flight that is out has ended.
     pub look_again: bool,
+    /// Replies to earlier flights that brought no value and are kept, with the generation that each was to make.
+    pub orphans: Vec<(Uuid, Generation)>,
+    /// The flight that was lost last, for whoever is told of it.
+    pub lost: Option<LostFlight>,
     /// Where it stands in the queue of deadlines.
     pub deadline: Option<Timestamp>,
     /// Removed from the settings; it goes when its flight is home.
@@ -89,6 +100,14 @@ pub(super) struct Watched {
     pub way: Way,
     /// The way that was left for this one, until it is known whether this one works.
     pub left: Option<Way>,
+}
+
+/// A flight of which nobody knows what became.
+#[derive(Clone, Debug)]
+pub(super) struct LostFlight {
+    pub attempt: Uuid,
+    /// Why its reply could not be read, if one came; it is kept then.
+    pub unreadable: Option<String>,
 }
 
 /// Facts kept beside the lifecycle.
@@ -132,7 +151,12 @@ impl Watched {
             store_fingerprint: None,
             flags: Flags::default(),
             write_back_wanted: Generation::default(),
+            looked: false,
+            was_read: false,
+            decided: None,
             look_again: false,
+            orphans: Vec::new(),
+            lost: None,
             deadline: None,
             leaving: false,
             waiting: Vec::new(),
@@ -168,6 +192,11 @@ impl Watched {
             self.left = Some(std::mem::replace(&mut self.way, other));
         }
         other.is_some()
+    }
+
+    /// Whether a refresh spends the grant for good, so that nobody else may present it.
+    pub fn rotates(&self) -> bool {
+        self.assignment.kind.spends_grant() && self.assignment.provider.rotation != Rotation::None
     }
 
     /// What a call is made of.

@@ -91,6 +91,7 @@ async fn carry_one(
             failpoint::reach("CP-17");
             house.stores.seen(&due.credential, &version);
             house.ledger.outbox().write_back_done(&due.credential, due.generation, &version.0).await?;
+            failpoint::reach("CP-19");
             tracing::info!(credential = %due.credential, store = home.store_name, generation = due.generation.0, "written back");
             let message = Message::WrittenBack { id: due.credential, generation: due.generation, version: version.0 };
             let _ = home.inbox.send(message);

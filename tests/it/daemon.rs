@@ -26,6 +26,7 @@ async fn connections_per_uid_is_what_the_settings_say() {
         clock: Arc::new(SystemClock),
         redactor: Redactor::default(),
         dice: Arc::new(|| 0.5),
+        machine: None,
         telemetry: None,
     };
     let daemon = soon(Box::pin(Daemon::start(loaded, environment))).await.unwrap();

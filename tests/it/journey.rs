@@ -108,6 +108,7 @@ impl House {
             clock: Arc::new(SystemClock),
             redactor: Redactor::default(),
             dice: Arc::new(fraction),
+            machine: None,
             telemetry: None,
         };
         Daemon::start(loaded, environment).await.unwrap_or_else(|error| panic!("{error}"))

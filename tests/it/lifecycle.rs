@@ -6,7 +6,7 @@ use std::{fmt::Write as _, fs, path::Path, time::Duration};
 use credd::{
     clock::Now,
     credential::{ExpirySource, Failure, Generation, Kind, Rotation, Verdict},
-    lifecycle::{Commit, Effect, Event, Found, Lifecycle, Loaded, Policy, Probed, Promoted},
+    lifecycle::{Commit, Doubt, Effect, Event, Found, Lifecycle, Loaded, Origin, Policy, Probed, Promoted},
 };
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
@@ -100,6 +100,8 @@ fn event(words: &[&str], now: Now, life: &Lifecycle) -> Event {
         ["refresh"] => Event::RefreshNow,
         ["probe"] => Event::ProbeNow,
         ["hold"] => Event::Hold,
+        ["doubted", "rolled_back"] => Event::Doubted(Doubt::RolledBack),
+        ["doubted", "cloned"] => Event::Doubted(Doubt::Cloned),
         ["release"] => Event::Release,
         ["unchanged"] => Event::Unchanged,
         ["found", "prepared"] => Event::Found(Found::Prepared),
@@ -116,6 +118,7 @@ fn loaded(life: &Lifecycle, has_token: bool, expires_at: Option<Timestamp>) -> L
         expires_at,
         source: if expires_at.is_some() { ExpirySource::Configured } else { ExpirySource::Unknown },
         refresh_expires_at: None,
+        origin: Origin::HomeStore,
     }
 }
 

@@ -5,7 +5,9 @@ use std::{collections::BTreeSet, time::Duration};
 use credd::{
     clock::Now,
     credential::{ExpirySource, Failure, Generation, Kind, Rotation, Verdict},
-    lifecycle::{Commit, Effect, Event, Found, Incident, Lifecycle, Loaded, Policy, Probed, Promoted, Standing},
+    lifecycle::{
+        Commit, Effect, Event, Found, Incident, Lifecycle, Loaded, Origin, Policy, Probed, Promoted, Standing,
+    },
 };
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -196,6 +198,7 @@ fn resolve(happening: &Happening, life: &Lifecycle, now: Now) -> Event {
                 expires_at,
                 source: ExpirySource::Configured,
                 refresh_expires_at: None,
+                origin: Origin::HomeStore,
             })
         }
         Happening::Promoted(on, life, repaired) => Event::Promoted(Promoted {

@@ -4,7 +4,9 @@
 mod adoption;
 mod changes;
 mod ledgers;
+mod logins;
 mod outage;
+mod staging;
 
 use std::{collections::BTreeMap, process::Command, time::Duration};
 

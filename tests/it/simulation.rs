@@ -8,7 +8,7 @@ use std::{env, thread, time::Duration};
 
 use credd::{
     credential::{ExpirySource, Failure, Kind, Rotation, Verdict},
-    lifecycle::{Commit, Effect, Event, Lifecycle, Loaded, Policy, Promoted, State},
+    lifecycle::{Commit, Effect, Event, Lifecycle, Loaded, Origin, Policy, Promoted, State},
 };
 use jiff::SignedDuration;
 use uuid::Uuid;
@@ -135,6 +135,7 @@ fn loaded(lives: Duration) -> Event {
         expires_at: Some(at(0.0).wall + lives),
         source: ExpirySource::Configured,
         refresh_expires_at: None,
+        origin: Origin::HomeStore,
     })
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use credd::{
     clock::Now,
     credential::{ExpirySource, Generation, Kind, Rotation},
-    lifecycle::{Effect, Event, Lifecycle, Loaded, Policy, Promoted, State},
+    lifecycle::{Effect, Event, Lifecycle, Loaded, Origin, Policy, Promoted, State},
 };
 use jiff::SignedDuration;
 use proptest::prelude::*;
@@ -24,7 +24,8 @@ fn later(now: Now, off: SignedDuration) -> Now {
 fn loaded(generation: i64, expires_at: Option<jiff::Timestamp>) -> Event {
     let source = ExpirySource::Configured;
     let (generation, has_token) = (Generation(generation), expires_at.is_some());
-    Event::Loaded(Loaded { generation, has_token, expires_at, source, refresh_expires_at: None })
+    let origin = Origin::HomeStore;
+    Event::Loaded(Loaded { generation, has_token, expires_at, source, refresh_expires_at: None, origin })
 }
 
 fn fly(life: &mut Lifecycle, now: Now, lives: u64) {

@@ -14,7 +14,7 @@ use aws_sdk_secretsmanager::{
     operation::describe_secret::DescribeSecretOutput,
     primitives::Blob,
 };
-use futures_util::{StreamExt, future::BoxFuture, stream};
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::{OnceCell, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -25,15 +25,14 @@ use super::{Settings, refusal::refusal};
 use crate::{
     clock::Clock,
     credential::Material,
-    store::{Loaded, Location, SecretStore, StoreError, StoreHealth, Version, document},
+    failpoint,
+    store::{Loaded, Location, SecretStore, StoreError, StoreHealth, Version, document, each},
 };
 
 const CURRENT: &str = "AWSCURRENT";
 const PENDING: &str = "AWSPENDING";
 const CONNECT: Duration = Duration::from_secs(5);
 const TOTAL: Duration = Duration::from_secs(10);
-/// Questions under way at once where secrets are asked for one by one.
-const AT_ONCE: usize = 4;
 
 /// The secrets of one account and region.
 #[derive(Debug)]
@@ -251,6 +250,7 @@ impl AwsSecrets {
             let request = self.client().await.put_secret_value().secret_id(name).client_request_token(&own);
             let put = request.secret_string(text.expose()).version_stages(PENDING).send().await;
             put.map_err(|error| refusal(&at.0, &error))?;
+            failpoint::reach("CP-18");
         }
         let now = self.clock.now().boot;
         self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(at.split().0.to_owned(), (now, attempt));
@@ -277,23 +277,13 @@ impl SecretStore for AwsSecrets {
     fn versions<'a>(&'a self, at: &'a [Location]) -> BoxFuture<'a, Vec<Result<Version, StoreError>>> {
         Box::pin(async move {
             let listed = match self.list().await {
-                Ok(listed) => listed,
+                Ok(listed) => Ok(listed.into_iter().map(|(id, version)| (id, Ok(version))).collect()),
                 // A role that may not list is asked for each of its secrets.
-                Err(StoreError::Denied { .. }) => HashMap::new(),
-                Err(error) => return at.iter().map(|_| Err(error.clone())).collect(),
+                Err(StoreError::Denied { .. }) => Ok(HashMap::new()),
+                Err(error) => Err(error),
             };
-            let of = |at: &'a Location| {
-                let listed = listed.get(at.split().0).cloned();
-                async move {
-                    match listed {
-                        Some(version) => Ok(version),
-                        // Partial ARNs, secrets of other accounts, and those that are marked for deletion are not listed.
-                        None => self.version(at).await,
-                    }
-                }
-            };
-            let asks: Vec<_> = at.iter().map(of).collect();
-            stream::iter(asks).buffered(AT_ONCE).collect().await
+            // Partial ARNs, secrets of other accounts, and those that are marked for deletion are not listed.
+            each::versions(at, listed, |at| self.version(at)).await
         })
     }
 

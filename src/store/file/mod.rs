@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Loaded, Location, SecretStore, StoreError, StoreHealth, Version, document};
+use super::{Loaded, Location, SecretStore, StoreError, StoreHealth, Version, document, each};
 use crate::{clock::Clock, credential::Material};
 
 /// `[stores.NAME] kind = "file"`.
@@ -131,10 +131,7 @@ impl Folder {
         let _lock = disk::lock(&self.settings.folder, path)?;
         let (present, version) = self.now(at)?;
         if version != *expected {
-            return match document::read(&present, at)? {
-                now if now == *material => Ok(version),
-                _ => Err(StoreError::Conflict { path: at.0.clone() }),
-            };
+            return each::written_before(Loaded { material: document::read(&present, at)?, version }, material, at);
         }
         let text = document::write(&present, at, material)?;
         disk::replace(&self.settings.folder, path, &text, attempt)?;
@@ -156,11 +153,13 @@ impl SecretStore for Files {
 
     fn versions<'a>(&'a self, at: &'a [Location]) -> BoxFuture<'a, Vec<Result<Version, StoreError>>> {
         let places = at.to_vec();
-        let look =
-            move |folder: &Folder| Ok(places.iter().map(|at| folder.now(at).map(|(_, version)| version)).collect());
+        let look = move |folder: &Folder| {
+            let version = |at: &Location| (at.split().0.to_owned(), folder.now(at).map(|(_, version)| version));
+            Ok(places.iter().map(version).collect())
+        };
         Box::pin(async move {
             let found = self.on_disk("the folder", look).await;
-            found.unwrap_or_else(|error| at.iter().map(|_| Err(error.clone())).collect())
+            each::versions(at, found, |at| async { Err(StoreError::NotFound { path: at.0.clone() }) }).await
         })
     }
 

@@ -31,7 +31,7 @@ use super::{
 use crate::{
     clock::Clock,
     credential::Material,
-    store::{Loaded, Location, StoreError, Version, document},
+    store::{Loaded, Location, StoreError, Version, document, each},
 };
 
 /// Metadata requests under way at once.
@@ -300,10 +300,7 @@ impl Kv {
                 Err(error) => return Err(error),
             }
         }
-        match self.load(at).await? {
-            now if now.material == material => Ok(now.version),
-            _ => Err(conflict()),
-        }
+        each::written_before(self.load(at).await?, &material, at)
     }
 
     pub(super) async fn read_only(&self, at: &Location) -> Option<String> {

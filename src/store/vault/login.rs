@@ -16,11 +16,13 @@ use super::{
 use crate::{
     clock::{Clock, Now},
     credential::{Reference, Resolve, Secret},
-    store::StoreError,
+    store::{LoginTrouble, StoreError},
 };
 
 /// At most one login in this time, whatever happens (FM-16).
 const PACE: Duration = Duration::from_secs(30);
+/// Two ends no further apart are the same one, looked up twice.
+const SAME: Duration = Duration::from_secs(2);
 /// Where a pod finds its own service-account token.
 const POD_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
@@ -69,6 +71,7 @@ pub(super) struct Login {
     /// Locked during a login, so that everybody waits for the one that is under way.
     state: tokio::sync::Mutex<State>,
     expires_at: Mutex<Option<Timestamp>>,
+    trouble: Mutex<Option<LoginTrouble>>,
 }
 
 impl Login {
@@ -79,13 +82,33 @@ impl Login {
         resolve: Arc<dyn Resolve>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let (state, expires_at) = Default::default();
-        Self { store: store.into(), auth, wire, resolve, clock, state, expires_at }
+        let (state, expires_at, trouble) = Default::default();
+        Self { store: store.into(), auth, wire, resolve, clock, state, expires_at, trouble }
     }
 
     /// When our login ends, as far as we know.
     pub(super) fn expires_at(&self) -> Option<Timestamp> {
         *self.expires_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why it cannot go on, if so.
+    pub(super) fn trouble(&self) -> Option<LoginTrouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes why our login cannot go on, or that it can. The first day of a trouble stays.
+    fn judge(&self, trouble: Option<String>) {
+        let mut known = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_some() != trouble.is_some() {
+            match &trouble {
+                Some(reason) => {
+                    tracing::warn!(store = self.store, reason, "our Vault login ends, and nothing renews it")
+                }
+                None => tracing::info!(store = self.store, "our Vault login goes on again"),
+            }
+        }
+        let since = known.as_ref().map_or_else(|| self.clock.now().wall, |known| known.since);
+        *known = trouble.map(|reason| LoginTrouble { since, reason });
     }
 
     /// A token that is good as far as we know.
@@ -143,6 +166,7 @@ impl Login {
                     let capped = longer.is_some_and(|longer| longer.life < end.life / 2);
                     self.keep_token(&mut state, Some(Token { end: longer, ..token }));
                     if !capped {
+                        self.judge(None);
                         return longer.map_or(PACE, |longer| longer.life * 2 / 3);
                     }
                     // It nears the end that no renewal moves: a new one is needed.
@@ -151,11 +175,26 @@ impl Login {
                 Err(_) => {}
             }
         }
-        // A login that fails leaves the token that still works.
+        // A login that fails, or brings no longer life, leaves the token that still works.
         let old = state.token.clone();
-        if self.log_in(&mut state, now).await.is_err() {
-            self.keep_token(&mut state, old);
+        let login = self.log_in(&mut state, now).await;
+        let lives_on =
+            |end: End| state.token.as_ref().is_some_and(|new| new.end.is_none_or(|new| new.boot > end.boot + SAME));
+        if lives_on(end) {
+            self.judge(None);
+            return PACE;
         }
+        // A Vault that does not answer is another trouble than a login that does not work.
+        if !matches!(login, Err(StoreError::Unreachable { .. } | StoreError::Throttled { .. })) || !token.renewable {
+            let why = match &login {
+                Err(error @ StoreError::Denied { .. }) => error.to_string(),
+                _ if token.renewable => "it nears its max TTL, and Vault renews it no further".to_owned(),
+                _ => "it is not renewable".to_owned(),
+            };
+            self.judge(Some(format!("our token ends at {}: {why}", end.wall)));
+        }
+        // Looked up once more it would seem young; it is asked for again and again until a better one is there.
+        self.keep_token(&mut state, old);
         left / 4
     }
 
@@ -176,16 +215,23 @@ impl Login {
             }));
         }
         state.tried = Some(now.boot);
+        let anew = state.token.as_ref().is_none_or(|token| token.end.is_some_and(|end| end.boot <= now.boot));
         match self.new_token(now).await {
             Ok(token) => {
                 tracing::info!(store = self.store, lives = ?token.end.map(|end| end.life), "logged in to Vault");
                 state.refused = None;
+                if anew {
+                    self.judge(None);
+                }
                 let value = token.value.clone();
                 self.keep_token(state, Some(token));
                 Ok(value)
             }
             Err(error) => {
                 tracing::warn!(store = self.store, %error, "cannot log in to Vault");
+                if anew && matches!(error, StoreError::Denied { .. }) {
+                    self.judge(Some(error.to_string()));
+                }
                 state.refused = Some(error.clone());
                 self.keep_token(state, None);
                 Err(error)

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::{kv::Kv, login::Login, wire::Wire};
-use super::{Loaded, Location, SecretStore, StoreError, StoreHealth, Version, unusable};
+use super::{Loaded, Location, LoginTrouble, SecretStore, StoreError, StoreHealth, Version, unusable};
 use crate::{
     clock::Clock,
     credential::{Material, Reference, Resolve},
@@ -173,5 +173,9 @@ impl SecretStore for Vault {
 
     fn auth_expires_at(&self) -> Option<Timestamp> {
         self.kv.login.expires_at()
+    }
+
+    fn login_trouble(&self) -> Option<LoginTrouble> {
+        self.kv.login.trouble()
     }
 }

@@ -84,7 +84,6 @@ async fn an_operator_sees_and_moves_everything() {
         assert!(out(&log).contains(&format!("\"{event}\"")), "{event}: {}", out(&log));
     }
     assert!(world.run(&["audit"]).status.success());
-    assert_ne!(world.run(&["audit", "verify"]).status.code(), Some(0), "a running daemon holds the ledger");
     assert!(world.admin().counters_of(&key_id).api_calls >= 2);
     assert_eq!(running.terminate(), Some(0));
     let verified = world.run(&["audit", "verify"]);
@@ -183,5 +182,32 @@ async fn an_idle_daemon_is_idle() {
     let used = running.processor_seconds() - before;
     eprintln!("{used:.2} s of processor time in ten quiet seconds");
     assert!(used < 2.0, "{used:.2} s of processor time in ten quiet seconds: something turns in circles");
+    assert_eq!(running.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_the_audit_log_is_verified_by_its_rows_while_the_daemon_runs() {
+    use sqlx::Connection;
+    let mut world = World::new().await;
+    world.granted("bot", grant(3600.0), "").await;
+    let running = world.launched().await;
+    assert_eq!(world.run(&["refresh", "bot"]).status.code(), Some(0));
+    let verified = world.run(&["audit", "verify"]);
+    assert_eq!(verified.status.code(), Some(0), "{}", err(&verified));
+    assert!(out(&verified).contains("the audit log is whole"), "{}", out(&verified));
+    let exported = out(&world.run(&["audit", "export"]));
+    assert!(exported.lines().any(|line| line.contains("\"refreshed\"")), "{exported}");
+
+    // Somebody who can write the file changes what was done; the daemon, asked, would not know.
+    let file = world.path("state/ledger.db");
+    let mut conn = sqlx::SqliteConnection::connect(file.to_str().unwrap()).await.unwrap();
+    let sql = "UPDATE audit SET entry = replace(entry, '\"ok\"', '\"no\"') WHERE event = 'refreshed'";
+    assert_eq!(sqlx::query(sql).execute(&mut conn).await.unwrap().rows_affected(), 1);
+    conn.close().await.unwrap();
+    let broken = world.run(&["audit", "verify"]);
+    assert_eq!(broken.status.code(), Some(1), "{}", out(&broken));
+    assert!(err(&broken).contains("broken in chain"), "{}", err(&broken));
+    assert_eq!(world.read("bot").await.status, 200, "the daemon is not disturbed");
+    assert_eq!(world.run(&["refresh", "bot"]).status.code(), Some(0));
     assert_eq!(running.terminate(), Some(0));
 }

@@ -108,8 +108,8 @@ async fn fm05_a_token_that_does_not_work_reaches_nobody_and_is_kept() {
     .await;
     let attempt = failed[0].attempt.unwrap();
     let kept = world.daemon().ledger.rotation().orphans().await.unwrap();
-    let kept = kept.iter().find(|(known, ..)| *known == attempt).expect("the reply is kept");
-    assert_eq!(kept.2.body, body.as_bytes());
+    let kept = kept.iter().find(|orphan| orphan.attempt == attempt).expect("the reply is kept");
+    assert_eq!(kept.reply.body, body.as_bytes());
     assert_eq!(token(&world.read("bot").await), seed.access_token.expose());
     assert_eq!(world.act("bot", "refresh").await.status, 200);
     world.reaches("bot", 2).await;

@@ -182,6 +182,7 @@ pub fn entry(name: &str, event: &str) -> Entry {
 
 pub fn value(replaces: i64, text: &str) -> NewValue {
     NewValue {
+        generation: Generation(replaces + 1),
         replaces: Generation(replaces),
         material: material(text),
         store_version: None,

@@ -61,7 +61,7 @@ async fn on_a_full_disk() {
     // Each reply fills most of what a reserve of one reply would be: both find room all the same.
     let large = |text: &str| credd::credential::Reply::new(200, [], text.repeat(60_000));
     for (number, name) in [(1, "a"), (2, "b")] {
-        rotation.received(Uuid::from_u128(number), &large(name), at(5)).await.unwrap();
+        rotation.received(&id(name), Uuid::from_u128(number), &large(name), at(5)).await.unwrap();
         rotation.commit(promoted(name, number, 1)).await.unwrap();
     }
     // FM-31: but nothing new is begun.

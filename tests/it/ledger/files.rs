@@ -152,7 +152,7 @@ async fn fm32_a_spilled_reply_is_taken_in_at_the_next_start() {
     let ledger = bench.open().await;
     ledger.rotation().commit(loaded("a")).await.unwrap();
     ledger.rotation().commit(prepared("a", 1, 2)).await.unwrap();
-    ledger.rotation().spill(Uuid::from_u128(1), &reply(), at(5)).await.unwrap();
+    ledger.rotation().spill(&id("a"), Uuid::from_u128(1), &reply(), at(5)).await.unwrap();
     let folder = bench.folder.path().join("ledger.db.spill");
     let file = fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
@@ -171,7 +171,7 @@ async fn t26_the_files_hold_no_secret() {
     let ledger = bench.open().await;
     ledger.rotation().commit(loaded("a")).await.unwrap();
     ledger.rotation().commit(prepared("a", 1, 2)).await.unwrap();
-    ledger.rotation().received(Uuid::from_u128(1), &reply(), at(5)).await.unwrap();
+    ledger.rotation().received(&id("a"), Uuid::from_u128(1), &reply(), at(5)).await.unwrap();
     ledger.embedded().put("x", credd::credential::Secret::new("planted-canary"), None).await.unwrap();
     for entry in fs::read_dir(bench.folder.path()).unwrap() {
         let path = entry.unwrap().path();
@@ -230,11 +230,11 @@ async fn fm43_a_database_that_was_away_is_used_again() {
     assert!(matches!(rotation.commit(prepared("a", 1, 2)).await.unwrap_err(), LedgerError::Unwritable(_)));
     assert!(matches!(rotation.load_all().await.unwrap_err(), LedgerError::Unreadable(_)));
     // A reply that comes just then is kept beside the ledger.
-    rotation.spill(Uuid::from_u128(9), &reply(), at(5)).await.unwrap();
+    rotation.spill(&id("a"), Uuid::from_u128(9), &reply(), at(5)).await.unwrap();
 
     let _server = start(Some(port));
     rotation.commit(prepared("a", 1, 2)).await.unwrap();
     assert!(rotation.load(&id("a")).await.unwrap().unwrap().open_attempt.is_some());
     ledger.close().await;
-    assert_eq!(bench.open().await.rotation().orphans().await.unwrap()[0].0, Uuid::from_u128(9));
+    assert_eq!(bench.open().await.rotation().orphans().await.unwrap()[0].attempt, Uuid::from_u128(9));
 }

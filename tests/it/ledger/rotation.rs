@@ -61,21 +61,22 @@ pub async fn a_reply_is_kept_whatever_happened_to_its_flight(bench: Bench) {
     rotation.commit(prepared("a", 1, 2)).await.unwrap();
     // Somebody else's value came in between: the fence would refuse a promotion, the capture it must not.
     rotation.commit(Transition { value: Some(value(1, "theirs")), ..step("a") }).await.unwrap();
-    rotation.received(Uuid::from_u128(1), &reply(), at(5)).await.unwrap();
+    rotation.received(&id("a"), Uuid::from_u128(1), &reply(), at(5)).await.unwrap();
     let open = rotation.load(&id("a")).await.unwrap().unwrap().open_attempt.unwrap();
     let Stage::Received { reply: kept, at: when } = open.stage else { panic!("{:?}", open.stage) };
     assert_eq!((kept, when), (reply(), at(5)));
     // After the flight was closed, and for a flight that nobody knows.
     rotation.commit(Transition { value: None, ..promoted("a", 1, 1) }).await.unwrap();
-    rotation.received(Uuid::from_u128(1), &reply(), at(6)).await.unwrap();
-    rotation.received(Uuid::from_u128(99), &reply(), at(7)).await.unwrap();
+    rotation.received(&id("a"), Uuid::from_u128(1), &reply(), at(6)).await.unwrap();
+    rotation.received(&id("a"), Uuid::from_u128(99), &reply(), at(7)).await.unwrap();
     let orphans = rotation.orphans().await.unwrap();
-    let found: Vec<_> = orphans.iter().map(|(attempt, whose, ..)| (attempt.as_u128(), whose.clone())).collect();
-    assert_eq!(found, [(1, Some(id("a"))), (99, None)]);
-    assert!(orphans.iter().all(|(_, _, kept, _)| *kept == reply()));
-    for (attempt, ..) in orphans {
-        rotation.drop_orphan(attempt).await.unwrap();
-    }
+    let found: Vec<_> = orphans.iter().map(|it| (it.attempt.as_u128(), it.credential.clone())).collect();
+    assert_eq!(found, [(1, Some(id("a"))), (99, Some(id("a")))]);
+    let known: Vec<_> = orphans.iter().map(|it| it.flight.as_ref().map(|flight| flight.target)).collect();
+    assert_eq!(known, [Some(Generation(2)), None], "nothing is known of a flight that this ledger never saw");
+    assert!(orphans.iter().all(|it| it.reply == reply()));
+    assert_eq!(rotation.load(&id("a")).await.unwrap().unwrap().orphans.len(), 2);
+    rotation.drop_orphans(orphans.iter().map(|it| it.attempt).collect()).await.unwrap();
     assert!(rotation.orphans().await.unwrap().is_empty());
 }
 
@@ -84,7 +85,7 @@ pub async fn promotion_is_all_or_nothing(bench: Bench) {
     let rotation = ledger.rotation();
     rotation.commit(loaded("a")).await.unwrap();
     rotation.commit(prepared("a", 1, 2)).await.unwrap();
-    rotation.received(Uuid::from_u128(1), &reply(), at(5)).await.unwrap();
+    rotation.received(&id("a"), Uuid::from_u128(1), &reply(), at(5)).await.unwrap();
     let fact = Fact {
         kind: "scope_reduced".into(),
         credential: "a".into(),
@@ -163,7 +164,7 @@ pub async fn every_step_survives_the_end_of_the_process(bench: Bench) {
     rotation.commit(sent("a", 1)).await.unwrap();
     let Stage::Sent { deadline } = look().await.open_attempt.unwrap().stage else { panic!() };
     assert_eq!(deadline, at(60));
-    rotation.received(Uuid::from_u128(1), &reply(), at(5)).await.unwrap();
+    rotation.received(&id("a"), Uuid::from_u128(1), &reply(), at(5)).await.unwrap();
     assert!(matches!(look().await.open_attempt.unwrap().stage, Stage::Received { .. }));
     rotation.commit(promoted("a", 1, 1)).await.unwrap();
     let record = look().await;
@@ -321,8 +322,8 @@ pub async fn a_new_key_opens_everything_and_the_old_one_nothing(bench: Bench) {
     let mut flight = prepared("a", 1, 3);
     flight.flight = Some(FlightStep::Prepare(Attempt { presents: old_root, ..attempt(1, 3) }));
     rotation.commit(flight).await.unwrap();
-    rotation.received(Uuid::from_u128(1), &reply(), at(5)).await.unwrap();
-    rotation.received(Uuid::from_u128(99), &reply(), at(5)).await.unwrap();
+    rotation.received(&id("a"), Uuid::from_u128(1), &reply(), at(5)).await.unwrap();
+    rotation.received(&id("a"), Uuid::from_u128(99), &reply(), at(5)).await.unwrap();
     ledger.embedded().put("x", Secret::new("document"), None).await.unwrap();
     ledger.close().await;
 

@@ -6,7 +6,8 @@ use credd::{
     clock::Now,
     credential::{ExpirySource, Failure, Generation, Rotation, Verdict},
     lifecycle::{
-        Commit, Effect, Event, Found, Incident, Lifecycle, Loaded, Policy, Probed, Promoted, Standing, advisory_window,
+        Commit, Effect, Event, Found, Incident, Lifecycle, Loaded, Origin, Policy, Probed, Promoted, Standing,
+        advisory_window,
     },
 };
 use jiff::{SignedDuration, Timestamp};
@@ -305,6 +306,7 @@ impl Life {
             expires_at: Some(self.time().wall + Duration::from_millis(self.home.life_ms)),
             source: ExpirySource::Configured,
             refresh_expires_at: None,
+            origin: Origin::HomeStore,
         }));
     }
 

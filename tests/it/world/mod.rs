@@ -45,6 +45,8 @@ pub struct World {
     pub tables: String,
     head: String,
     daemon: Option<Daemon>,
+    /// What a daemon in this process takes for its machine's name.
+    pub machine: Option<String>,
     /// Throws of 0 to 1 of a daemon in this process.
     pub dice: Arc<dyn Fn() -> f64 + Send + Sync>,
     /// Of a daemon in this process.
@@ -76,6 +78,7 @@ impl World {
             tables: String::new(),
             head: String::new(),
             daemon: None,
+            machine: None,
             dice: Arc::new(credd::cli::run::throw),
             clock: Arc::new(SystemClock),
         }
@@ -185,6 +188,7 @@ impl World {
             clock: self.clock.clone(),
             redactor: Redactor::default(),
             dice: self.dice.clone(),
+            machine: self.machine.clone(),
             telemetry: None,
         };
         self.daemon = Some(Daemon::start(self.load(), environment).await?);
