@@ -6,7 +6,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::{challenge, lexicon::normalise};
-use crate::catalogue::Refusal;
+use crate::catalogue::{Refusal, Surface};
 
 /// No more of a body is read; an error is not longer, and time stays linear.
 pub const CAP: usize = 64 * 1024;
@@ -98,6 +98,10 @@ impl<'a> Observed<'a> {
         if self.statements.iter().any(|statement| statement.header) {
             return true;
         }
+        if self.form == Form::Xml {
+            let head = self.text[..self.text.floor_char_boundary(2048)].to_ascii_lowercase();
+            return ["<error", ":error", ":fault", "<fault", "failure<", "<exception"].iter().any(|tag| head.contains(tag));
+        }
         let Some(Value::Object(object)) = &self.json else { return false };
         let says = |value: &Value| match value {
             Value::Null | Value::Bool(false) => false,
@@ -105,11 +109,46 @@ impl<'a> Observed<'a> {
             Value::Array(list) => !list.is_empty(),
             _ => true,
         };
+        // `{"code": 40105, "message": …}`: a number that is not success, and words for it.
+        let number = ["code", "errcode", "err_code", "errno", "ret", "retcode", "status_code"].iter().any(|name| {
+            let value = object.get(*name);
+            let code = value.and_then(|value| value.as_i64().or_else(|| value.as_str()?.parse().ok()));
+            code.is_some_and(|code| code != 0 && !(200..300).contains(&code) && code.abs() > 1)
+        });
+        let words = ["message", "msg", "errmsg", "err_msg", "error_message", "error_msg"];
+        let empty = |value: &Value| match value {
+            Value::Null => true,
+            Value::Object(inner) => inner.is_empty(),
+            Value::Array(inner) => inner.is_empty(),
+            Value::String(text) => text.is_empty(),
+            _ => false,
+        };
+        if number && words.iter().any(|name| object.contains_key(*name)) && object.get("data").is_none_or(empty) {
+            return true;
+        }
         object.iter().any(|(name, value)| {
             let name = name.to_ascii_lowercase();
-            let denied = matches!(name.as_str(), "ok" | "success" | "succeeded") && value == &Value::Bool(false);
-            denied || (says(value) && (name.starts_with("err") || name.starts_with("fault") || name == "exception"))
+            let denied = matches!(name.as_str(), "ok" | "success" | "succeeded" | "issuccess") && value == &Value::Bool(false);
+            let failed = matches!(name.as_str(), "status" | "result" | "stat" | "outcome")
+                && value.as_str().is_some_and(|word| {
+                    ["error", "fail", "failed", "failure"].iter().any(|bad| word.eq_ignore_ascii_case(bad))
+                });
+            // Notes beside a good answer to our own question how the token is.
+            let noted = self.refusal.surface == Surface::Probe
+                && matches!(name.as_str(), "messages" | "warnings")
+                && value.as_array().is_some_and(|list| list.iter().any(Value::is_object));
+            denied || failed || noted || (says(value) && (name.starts_with("err") || name.starts_with("fault") || name == "exception"))
         })
+    }
+
+    /// Whether a flag of the body names the token as what is wrong (`"invalidToken": true`).
+    pub fn flagged(&self) -> bool {
+        let flag = |value: &Value| {
+            value.as_object().is_some_and(|object| {
+                object.iter().any(|(name, value)| *value == Value::Bool(true) && name.to_ascii_lowercase().contains("token"))
+            })
+        };
+        self.json.as_ref().is_some_and(|json| flag(json) || json.get("error").is_some_and(flag))
     }
 
     /// A header's value.
@@ -146,6 +185,10 @@ impl<'a> Observed<'a> {
                             _ => {}
                         }
                     }
+                }
+                // Names of rights that a call needs and lacks.
+                "x-required-permission" | "x-required-scope" if reply.status == 403 => {
+                    self.say(&place(), "missing_permission", true);
                 }
                 "grpc-message" => {
                     let plain = percent_decoded(value);
@@ -242,10 +285,19 @@ impl<'a> Observed<'a> {
                     }
                 }
                 // A field and what is wrong with it belong together.
-                if let (Some(field), Some(code)) = (object.get("field"), object.get("code"))
-                    && let (Some(field), Some(code)) = (field.as_str(), code.as_str())
-                {
-                    self.say(place, &format!("{field} {code}").replace('_', " "), false);
+                let text = |name: &str| object.get(name).and_then(Value::as_str);
+                if let (Some(field), Some(code)) = (text("field"), text("code")) {
+                    let of = text("resource").map_or(String::new(), |of| normalise(of, true) + " ");
+                    self.say(place, &format!("{of}{field} {code}").replace('_', " "), false);
+                }
+                // `"errors": {"token": ["is invalid"]}`
+                if place.ends_with("errors") {
+                    for (name, value) in object.iter().take(8) {
+                        let first = value.as_array().and_then(|list| list.first()).unwrap_or(value);
+                        if let Some(text) = first.as_str().filter(|_| !SPEAKING.contains(&name.as_str())) {
+                            self.say(place, &format!("{name} {text}"), false);
+                        }
+                    }
                 }
                 for (name, value) in object {
                     if (value.is_object() || value.is_array()) && !AWAY.contains(&name.as_str()) {
@@ -269,7 +321,8 @@ impl<'a> Observed<'a> {
 
     fn member(&mut self, place: &str, name: &str, value: &Value) {
         let key: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-        if !SPEAKING.contains(&key.as_str()) {
+        let speaks = ["message", "errorcode", "errordescription", "reason", "msg"].iter().any(|end| key.ends_with(end));
+        if !speaks && !SPEAKING.contains(&key.as_str()) {
             return;
         }
         let place = format!("{place} {name}");
@@ -297,7 +350,15 @@ impl<'a> Observed<'a> {
 }
 
 /// Members that carry codes or words of an error, without case and punctuation.
-const SPEAKING: [&str; 40] = [
+const SPEAKING: [&str; 48] = [
+    "ecode",
+    "hint",
+    "explanation",
+    "summary",
+    "value",
+    "typekey",
+    "errorkey",
+    "cause",
     "error",
     "code",
     "errorcode",
