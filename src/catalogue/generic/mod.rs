@@ -130,7 +130,7 @@ fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
     }
     let name = ENTRIES[entry].name;
     // Where the address itself is the credential, a link that is over is nothing else.
-    if name == "one_time_code_expired" && matches!(observed.refusal.presented, "signed_url" | "sas_token") {
+    if matches!(name, "one_time_code_expired" | "signature_expired") && matches!(observed.refusal.presented, "signed_url" | "sas_token") {
         return false;
     }
     // Many things are over, deleted or invalid; outside the token endpoint it must be said of what was presented.

@@ -110,10 +110,15 @@ impl<'a> Observed<'a> {
             _ => true,
         };
         // `{"code": 40105, "message": …}`: a number that is not success, and words for it.
+        let wrapped = object.values().any(|value| {
+            value.as_object().is_some_and(|inner| {
+                inner.iter().any(|(name, value)| matches!(name.as_str(), "Error" | "error" | "Fault") && value.is_object())
+            })
+        });
         let number = ["code", "errcode", "err_code", "errno", "ret", "retcode", "status_code"].iter().any(|name| {
             let value = object.get(*name);
             let code = value.and_then(|value| value.as_i64().or_else(|| value.as_str()?.parse().ok()));
-            code.is_some_and(|code| code != 0 && !(200..300).contains(&code) && code.abs() > 1)
+            code.is_some_and(|code| code != 0 && code != 1 && !(200..300).contains(&code))
         });
         let words = ["message", "msg", "errmsg", "err_msg", "error_message", "error_msg"];
         let empty = |value: &Value| match value {
@@ -123,7 +128,7 @@ impl<'a> Observed<'a> {
             Value::String(text) => text.is_empty(),
             _ => false,
         };
-        if number && words.iter().any(|name| object.contains_key(*name)) && object.get("data").is_none_or(empty) {
+        if wrapped || number && words.iter().any(|name| object.contains_key(*name)) && object.get("data").is_none_or(empty) {
             return true;
         }
         object.iter().any(|(name, value)| {
