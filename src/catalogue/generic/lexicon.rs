@@ -3,10 +3,6 @@
 //! Codes and sentences are read alike, as lower-case words, so that `TOKEN_EXPIRED`, `ExpiredTokenException` and
 //! "The token has expired" are one thing. Order is meaning: causes before symptoms, the particular before the general.
 
-use std::sync::LazyLock;
-
-use regex::bytes::{Regex, RegexBuilder};
-
 use super::localised;
 
 /// What a phrase says, before surface and kind of credential are looked at.
@@ -58,6 +54,14 @@ pub struct Entry {
     pub meaning: Meaning,
     /// Regular expression over words; `<token>` and `<who>` stand for the nouns below, `<gap>` for up to three words.
     pattern: &'static str,
+}
+
+impl Entry {
+    /// The pattern with its nouns and the words of other languages filled in; for a search in bytes.
+    pub fn expression(&self) -> String {
+        let filled = self.pattern.replace("<gap>", r"(?: \w+){0,4}?");
+        NOUNS.iter().fold(filled, |pattern, (name, words)| pattern.replace(name, words))
+    }
 }
 
 const TOKEN: &str = r"(?:tokens?|keys?|apikeys?|credentials?|secrets?|jwts?|sessions?|signatures?|assertions?|passwords?|certificates?|cookies?|pats?|sas|grants?|authorizations?|authentications?|logins?|bearer|macaroons?|tickets?)";
@@ -367,7 +371,9 @@ pub static ENTRIES: &[Entry] = &[
     entry("conflict", Pending, r"conflict"),
 ];
 
-const LOCALISED: [(&str, &str); 7] = [
+const NOUNS: [(&str, &str); 9] = [
+    ("<token>", TOKEN),
+    ("<who>", WHO),
     ("<EXPIRED>", localised::EXPIRED),
     ("<REVOKED>", localised::REVOKED),
     ("<INVALID>", localised::INVALID),
@@ -376,75 +382,3 @@ const LOCALISED: [(&str, &str); 7] = [
     ("<UNAVAILABLE>", localised::UNAVAILABLE),
     ("<MISSING>", localised::MISSING),
 ];
-
-/// One automaton for each entry: together they would have more states than any cache holds, and be slow.
-static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
-    let compiled = ENTRIES.iter().map(|entry| {
-        let pattern = entry.pattern.replace("<token>", TOKEN).replace("<who>", WHO).replace("<gap>", r"(?: \w+){0,4}?");
-        let pattern = LOCALISED.iter().fold(pattern, |pattern, (name, words)| pattern.replace(name, words));
-        RegexBuilder::new(&pattern).unicode(false).build().expect("constant patterns")
-    });
-    compiled.collect()
-});
-
-/// Whether an entry, by its index, is found in some words.
-pub fn says(entry: usize, words: &str) -> bool {
-    PATTERNS[entry].is_match(words.as_bytes())
-}
-
-/// Lower-case words with one blank between: punctuation goes, apostrophes vanish, addresses of pages are dropped, and
-/// codes are taken apart at their capitals.
-pub fn normalise(text: &str, code: bool) -> String {
-    let mut words = String::with_capacity(text.len() + 16);
-    let mut before = ' ';
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        if c == ':' && chars.peek() == Some(&'/') && (words.ends_with("http") || words.ends_with("https")) {
-            words.truncate(words.rfind("http").unwrap_or(words.len()));
-            while chars.peek().is_some_and(|c| !c.is_whitespace() && !matches!(c, '"' | '<' | ')')) {
-                chars.next();
-            }
-            before = ' ';
-            continue;
-        }
-        if c.is_alphanumeric() {
-            let turn = code
-                && c.is_uppercase()
-                && (before.is_lowercase() || (before.is_uppercase() && chars.peek().is_some_and(|n| n.is_lowercase())));
-            if turn {
-                words.push(' ');
-            }
-            words.extend(c.to_lowercase());
-        } else if matches!(c, '\'' | '’') {
-            continue;
-        } else if !words.ends_with(' ') && !words.is_empty() {
-            words.push(' ');
-        }
-        before = c;
-    }
-    words.truncate(words.trim_end().len());
-    words
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn codes_and_sentences_become_the_same_words() {
-        assert_eq!(normalise("TOKEN_EXPIRED", true), "token expired");
-        assert_eq!(normalise("ExpiredTokenException", true), "expired token exception");
-        assert_eq!(normalise("JWTExpired", true), "jwt expired");
-        assert_eq!(normalise("You didn't, see https://a.example/billing?x (now).", false), "you didnt see now");
-    }
-
-    #[test]
-    fn names_are_unique_and_every_pattern_compiles() {
-        let mut names: Vec<_> = ENTRIES.iter().map(|entry| entry.name).collect();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), ENTRIES.len());
-        let first = (0..ENTRIES.len()).find(|entry| says(*entry, "the token has expired"));
-        assert_eq!(first.map(|at| ENTRIES[at].name), Some("expired"));
-    }
-}

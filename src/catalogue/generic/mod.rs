@@ -3,8 +3,12 @@
 mod challenge;
 mod lexicon;
 mod localised;
+mod claim;
+mod members;
 mod observe;
 mod page;
+mod search;
+mod words;
 
 pub use observe::{Form, Observed};
 
@@ -90,10 +94,19 @@ pub fn judge(observed: &Observed<'_>) -> Finding {
     if (200..300).contains(&status) && !observed.claims_error() {
         return by_status(observed, status);
     }
-    let best = (0..ENTRIES.len()).find_map(|entry| {
-        let says = |at: &usize| counts(observed, *at, entry) && lexicon::says(entry, &observed.statements[*at].words);
-        (0..observed.statements.len()).find(says).map(|at| (entry, at))
-    });
+    let candidates: Vec<_> = observed.statements.iter().map(|said| search::candidates(&said.words)).collect();
+    let mut left = candidates.iter().fold(0, |all, some| all | some);
+    let mut best = None;
+    while left != 0 && best.is_none() {
+        let entry = left.trailing_zeros() as usize;
+        left &= left - 1;
+        let says = |at: &usize| {
+            candidates[*at] >> entry & 1 == 1
+                && counts(observed, *at, entry)
+                && search::says(entry, &observed.statements[*at].words)
+        };
+        best = (0..candidates.len()).find(says).map(|at| (entry, at));
+    }
     match best {
         Some((entry, at)) => {
             let finding = meaning(observed, ENTRIES[entry].meaning, ENTRIES[entry].name);

@@ -5,8 +5,12 @@ use std::{borrow::Cow, sync::LazyLock};
 use regex::Regex;
 use serde_json::Value;
 
-use super::{challenge, lexicon::normalise};
-use crate::catalogue::{Refusal, Surface};
+use super::{
+    challenge,
+    members::{AWAY, SPEAKING, grpc, leaves, percent_decoded, tells_reason},
+    words::normalise,
+};
+use crate::catalogue::Refusal;
 
 /// No more of a body is read; an error is not longer, and time stays linear.
 pub const CAP: usize = 64 * 1024;
@@ -91,69 +95,6 @@ impl<'a> Observed<'a> {
             Some(inner) if outer < 300 => inner,
             _ => outer,
         }
-    }
-
-    /// Whether a reply with a status of success says at all that something went wrong.
-    pub fn claims_error(&self) -> bool {
-        if self.statements.iter().any(|statement| statement.header) {
-            return true;
-        }
-        if self.form == Form::Xml {
-            let head = self.text[..self.text.floor_char_boundary(2048)].to_ascii_lowercase();
-            return ["<error", ":error", ":fault", "<fault", "failure<", "<exception"].iter().any(|tag| head.contains(tag));
-        }
-        let Some(Value::Object(object)) = &self.json else { return false };
-        let says = |value: &Value| match value {
-            Value::Null | Value::Bool(false) => false,
-            Value::String(text) => !text.is_empty(),
-            Value::Array(list) => !list.is_empty(),
-            _ => true,
-        };
-        // `{"code": 40105, "message": …}`: a number that is not success, and words for it.
-        let wrapped = object.values().any(|value| {
-            value.as_object().is_some_and(|inner| {
-                inner.iter().any(|(name, value)| matches!(name.as_str(), "Error" | "error" | "Fault") && value.is_object())
-            })
-        });
-        let number = ["code", "errcode", "err_code", "errno", "ret", "retcode", "status_code"].iter().any(|name| {
-            let value = object.get(*name);
-            let code = value.and_then(|value| value.as_i64().or_else(|| value.as_str()?.parse().ok()));
-            code.is_some_and(|code| code != 0 && code != 1 && !(200..300).contains(&code))
-        });
-        let words = ["message", "msg", "errmsg", "err_msg", "error_message", "error_msg"];
-        let empty = |value: &Value| match value {
-            Value::Null => true,
-            Value::Object(inner) => inner.is_empty(),
-            Value::Array(inner) => inner.is_empty(),
-            Value::String(text) => text.is_empty(),
-            _ => false,
-        };
-        if wrapped || number && words.iter().any(|name| object.contains_key(*name)) && object.get("data").is_none_or(empty) {
-            return true;
-        }
-        object.iter().any(|(name, value)| {
-            let name = name.to_ascii_lowercase();
-            let denied = matches!(name.as_str(), "ok" | "success" | "succeeded" | "issuccess") && value == &Value::Bool(false);
-            let failed = matches!(name.as_str(), "status" | "result" | "stat" | "outcome")
-                && value.as_str().is_some_and(|word| {
-                    ["error", "fail", "failed", "failure"].iter().any(|bad| word.eq_ignore_ascii_case(bad))
-                });
-            // Notes beside a good answer to our own question how the token is.
-            let noted = self.refusal.surface == Surface::Probe
-                && matches!(name.as_str(), "messages" | "warnings")
-                && value.as_array().is_some_and(|list| list.iter().any(Value::is_object));
-            denied || failed || noted || (says(value) && (name.starts_with("err") || name.starts_with("fault") || name == "exception"))
-        })
-    }
-
-    /// Whether a flag of the body names the token as what is wrong (`"invalidToken": true`).
-    pub fn flagged(&self) -> bool {
-        let flag = |value: &Value| {
-            value.as_object().is_some_and(|object| {
-                object.iter().any(|(name, value)| *value == Value::Bool(true) && name.to_ascii_lowercase().contains("token"))
-            })
-        };
-        self.json.as_ref().is_some_and(|json| flag(json) || json.get("error").is_some_and(flag))
     }
 
     /// A header's value.
@@ -354,112 +295,7 @@ impl<'a> Observed<'a> {
     }
 }
 
-/// Members that carry codes or words of an error, without case and punctuation.
-const SPEAKING: [&str; 48] = [
-    "ecode",
-    "hint",
-    "explanation",
-    "summary",
-    "value",
-    "typekey",
-    "errorkey",
-    "cause",
-    "error",
-    "code",
-    "errorcode",
-    "errorsubcode",
-    "errorsubtype",
-    "suberror",
-    "type",
-    "reason",
-    "errortype",
-    "status",
-    "statuscode",
-    "tag",
-    "category",
-    "name",
-    "id",
-    "issue",
-    "errcode",
-    "errorname",
-    "faultcode",
-    "fault",
-    "subcode",
-    "message",
-    "errordescription",
-    "description",
-    "detail",
-    "details",
-    "msg",
-    "errormessage",
-    "errorsummary",
-    "err",
-    "title",
-    "errormsg",
-    "errors",
-    "faultstring",
-    "authenticationerrordetail",
-    "errmsg",
-    "text",
-    "exception",
-    "errortext",
-    "serviceerrorcode",
-];
-
-/// Members whose insides are the caller's business, not the error's.
-const AWAY: [&str; 8] = ["data", "metadata", "result", "links", "request", "input", "params", "signInOptions"];
-
 static PAIR: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#""([A-Za-z_.\-]{1,40})"\s*:\s*"((?:[^"\\]|\\.){0,600})"?"#).expect("constant"));
 /// Codes that stand inside a sentence.
 static EMBEDDED_CODE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\bAADSTS\d{4,8}\b").expect("constant"));
-
-/// Headers by which services tell the reason of a refusal.
-fn tells_reason(name: &str) -> bool {
-    let told =
-        ["error-code", "error-message", "denied-reason", "loginreason", "-notice", "errortype", "error-description"];
-    name.starts_with("x-error") || told.iter().any(|end| name.ends_with(end))
-}
-
-/// The HTTP status that a gRPC status stands for.
-fn grpc(value: &str) -> Option<u16> {
-    Some(match value.trim() {
-        "16" => 401,
-        "7" => 403,
-        "8" => 429,
-        "5" => 404,
-        "3" | "9" | "11" => 400,
-        "6" | "10" => 409,
-        "1" | "2" | "4" | "13" | "14" | "15" => 503,
-        "12" => 501,
-        _ => return None,
-    })
-}
-
-fn percent_decoded(value: &str) -> String {
-    let plain = value.replace('+', "%2B");
-    url::form_urlencoded::parse(plain.as_bytes()).map(|(name, _)| name.into_owned()).next().unwrap_or_default()
-}
-
-/// Elements that hold text alone: name without prefix, and text.
-fn leaves(xml: &str) -> impl Iterator<Item = (&str, &str)> {
-    let mut rest = xml;
-    std::iter::from_fn(move || {
-        loop {
-            let open = rest.find('<')?;
-            let close = open + rest[open..].find('>')?;
-            let tag = &rest[open + 1..close];
-            let after = &rest[close + 1..];
-            rest = after;
-            if tag.starts_with(['/', '?', '!']) || tag.ends_with('/') {
-                continue;
-            }
-            let end = after.find('<').unwrap_or(after.len());
-            let (text, name) = (after[..end].trim(), tag.split_whitespace().next().unwrap_or_default());
-            if after[end..].starts_with("</") && !text.is_empty() {
-                rest = &after[end..];
-                return Some((name.rsplit(':').next().unwrap_or(name), text));
-            }
-        }
-    })
-}

@@ -1,7 +1,7 @@
 //! Pages for people where an API's answer should be: gateways, portals, firewalls, noise. They prove nothing about a
 //! credential.
 
-use super::{Finding, Form, Observed, lexicon::normalise};
+use super::{Finding, Form, Observed, words::normalise};
 use crate::credential::Failure;
 
 /// What a page, or bytes that are no text, mean by their status; `None` for replies that speak for themselves.
