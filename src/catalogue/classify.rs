@@ -61,7 +61,8 @@ impl Provider {
             verdict.definitive = false;
         }
         if matches!(verdict.failure, Failure::RateLimitReached | Failure::UpstreamUnavailable) {
-            verdict.retry_after = retry::after(&observed, verdict.failure == Failure::RateLimitReached);
+            verdict.retry_after =
+                retry::after(&observed, &self.rate_limit, verdict.failure == Failure::RateLimitReached);
         }
         verdict
     }

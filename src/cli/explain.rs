@@ -21,7 +21,7 @@ pub struct Args {
     /// Whose reply it is (`credd providers list`); without it, generic knowledge alone judges.
     #[arg(long, default_value = GENERIC)]
     pub provider: String,
-    /// Where it was met: api, token_endpoint, graphql or probe.
+    /// Where it was met: api, token_endpoint, graphql, probe or publish.
     #[arg(long, default_value = "api", value_parser = surface)]
     pub surface: Surface,
     /// What was presented: refresh_token, oauth_access_token, api_key, pat …
@@ -48,7 +48,7 @@ const LONGEST_ROW: usize = 4 * 1024 * 1024;
 
 fn surface(word: &str) -> Result<Surface, String> {
     let found = SURFACES.iter().find(|(name, _)| *name == word).map(|(_, surface)| *surface);
-    found.ok_or_else(|| "one of: api, token_endpoint, graphql, probe".to_owned())
+    found.ok_or_else(|| format!("one of: {}", SURFACES.map(|(name, _)| name).join(", ")))
 }
 
 fn clock(text: &str) -> Result<Timestamp, String> {

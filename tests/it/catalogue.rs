@@ -172,6 +172,32 @@ fn a_redirect_and_a_refused_scope_are_the_clients_affair() {
 }
 
 #[test]
+fn a_registry_that_finds_nothing_to_write_speaks_of_the_credential() {
+    use Failure::{CredentialRejected, CredentialRevoked, InsufficientScope, NotACredentialFailure};
+    let table = [
+        (404, r#"{"error":"Not found"}"#, CredentialRejected, "publish_not_found"),
+        (404, "", CredentialRejected, "publish_not_found"),
+        (404, r#"{"error":"Access token expired or revoked"}"#, CredentialRevoked, "expired_or_revoked"),
+        (403, r#"{"error":"You may not do that here, friend"}"#, InsufficientScope, "publish_forbidden"),
+        (403, r#"{"message":"Invalid authentication token"}"#, CredentialRejected, "rejected"),
+        (
+            403,
+            r#"{"error":"You cannot publish over the previously published versions: 1.0.0."}"#,
+            NotACredentialFailure,
+            "version_exists",
+        ),
+        (409, r#"{"error":"version 1.0.0 exists"}"#, NotACredentialFailure, "version_exists"),
+        (422, r#"{"error":"invalid version"}"#, NotACredentialFailure, "request"),
+    ];
+    for (status, body, failure, cause) in table {
+        let verdict = classify(Surface::Publish, "pat", &Reply::new(status, [], body));
+        assert_eq!((verdict.failure, verdict.cause.as_deref()), (failure, Some(cause)), "{status} {body}");
+    }
+    let elsewhere = classify(Surface::Api, "pat", &Reply::new(404, [], r#"{"error":"Not found"}"#));
+    assert_eq!(elsewhere.failure, NotACredentialFailure);
+}
+
+#[test]
 fn no_server_error_proves_that_a_grant_is_dead() {
     for status in 500..600 {
         let reply = Reply::new(status, [], r#"{"error":"invalid_grant","error_description":"Token has been revoked"}"#);
@@ -291,7 +317,7 @@ mod arbitrary {
         #[test]
         fn any_reply_is_judged_without_a_panic(
             status in 0u16..1000,
-            surface in 0usize..4,
+            surface in 0..SURFACES.len(),
             presented in prop::sample::select(credd::catalogue::PRESENTED.to_vec()),
             headers in prop::collection::vec(("(www-authenticate|retry-after|ratelimit|x-ratelimit-reset|x-ratelimit-remaining|grpc-message|x-error-message|[a-z-]{1,12})", "\\PC{0,40}"), 0..4),
             body in prop_oneof![

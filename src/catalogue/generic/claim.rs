@@ -13,7 +13,9 @@ impl Observed<'_> {
         }
         if self.form == Form::Xml {
             let head = self.text[..self.text.floor_char_boundary(2048)].to_ascii_lowercase();
-            return ["<error", ":error", ":fault", "<fault", "failure<", "<exception"].iter().any(|tag| head.contains(tag));
+            return ["<error", ":error", ":fault", "<fault", "failure<", "<exception"]
+                .iter()
+                .any(|tag| head.contains(tag));
         }
         let Some(Value::Object(object)) = &self.json else { return false };
         let says = |value: &Value| match value {
@@ -25,7 +27,9 @@ impl Observed<'_> {
         // `{"code": 40105, "message": …}`: a number that is not success, and words for it.
         let wrapped = object.values().any(|value| {
             value.as_object().is_some_and(|inner| {
-                inner.iter().any(|(name, value)| matches!(name.as_str(), "Error" | "error" | "Fault") && value.is_object())
+                inner
+                    .iter()
+                    .any(|(name, value)| matches!(name.as_str(), "Error" | "error" | "Fault") && value.is_object())
             })
         });
         let number = ["code", "errcode", "err_code", "errno", "ret", "retcode", "status_code"].iter().any(|name| {
@@ -41,12 +45,15 @@ impl Observed<'_> {
             Value::String(text) => text.is_empty(),
             _ => false,
         };
-        if wrapped || number && words.iter().any(|name| object.contains_key(*name)) && object.get("data").is_none_or(empty) {
+        if wrapped
+            || number && words.iter().any(|name| object.contains_key(*name)) && object.get("data").is_none_or(empty)
+        {
             return true;
         }
         object.iter().any(|(name, value)| {
             let name = name.to_ascii_lowercase();
-            let denied = matches!(name.as_str(), "ok" | "success" | "succeeded" | "issuccess") && value == &Value::Bool(false);
+            let denied =
+                matches!(name.as_str(), "ok" | "success" | "succeeded" | "issuccess") && value == &Value::Bool(false);
             let failed = matches!(name.as_str(), "status" | "result" | "stat" | "outcome")
                 && value.as_str().is_some_and(|word| {
                     ["error", "fail", "failed", "failure"].iter().any(|bad| word.eq_ignore_ascii_case(bad))
@@ -55,7 +62,10 @@ impl Observed<'_> {
             let noted = self.refusal.surface == Surface::Probe
                 && matches!(name.as_str(), "messages" | "warnings")
                 && value.as_array().is_some_and(|list| list.iter().any(Value::is_object));
-            denied || failed || noted || (says(value) && (name.starts_with("err") || name.starts_with("fault") || name == "exception"))
+            denied
+                || failed
+                || noted
+                || (says(value) && (name.starts_with("err") || name.starts_with("fault") || name == "exception"))
         })
     }
 
@@ -63,7 +73,9 @@ impl Observed<'_> {
     pub fn flagged(&self) -> bool {
         let flag = |value: &Value| {
             value.as_object().is_some_and(|object| {
-                object.iter().any(|(name, value)| *value == Value::Bool(true) && name.to_ascii_lowercase().contains("token"))
+                object
+                    .iter()
+                    .any(|(name, value)| *value == Value::Bool(true) && name.to_ascii_lowercase().contains("token"))
             })
         };
         self.json.as_ref().is_some_and(|json| flag(json) || json.get("error").is_some_and(flag))

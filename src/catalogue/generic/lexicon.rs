@@ -135,6 +135,11 @@ pub static ENTRIES: &[Entry] = &[
         r"(?:account|user) (?:is |has been |was |is currently )?(?:locked|blocked) (?:out )?(?:due to|because|for|after)",
     ),
     entry(
+        "version_exists",
+        Unrelated,
+        r"publish over|previously published|already (?:been )?(?:exists?|published|uploaded|taken|in use)|version (?:\w+ ){0,3}(?:exists|immutable)|(?:file ?name|version)(?: \w+){0,4} (?:reused|already)",
+    ),
+    entry(
         "client_secret_expired",
         Dead,
         r"client secret.*\bexpired|expired client secret|client (?:certificate|credentials?) (?:has |have |is |are )?expired",
@@ -362,11 +367,7 @@ pub static ENTRIES: &[Entry] = &[
         Unavailable,
         r"try (?:again )?(?:your request )?(?:again )?later|please (?:try again|retry)|retry (?:your |the )?(?:request|later)",
     ),
-    entry(
-        "back_off",
-        Rate,
-        r"back ?off",
-    ),
+    entry("back_off", Rate, r"back ?off"),
     entry("invalid_request", Config, r"^invalid request$"),
     entry("conflict", Pending, r"conflict"),
 ];

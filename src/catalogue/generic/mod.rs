@@ -1,9 +1,9 @@
 //! What holds for a provider that nobody described: reads a reply by its structure and the common phrasings.
 
 mod challenge;
+mod claim;
 mod lexicon;
 mod localised;
-mod claim;
 mod members;
 mod observe;
 mod page;
@@ -142,15 +142,23 @@ fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
         return false;
     }
     let name = ENTRIES[entry].name;
+    let publish = observed.refusal.surface == Surface::Publish;
     // Where the address itself is the credential, a link that is over is nothing else.
-    if matches!(name, "one_time_code_expired" | "signature_expired") && matches!(observed.refusal.presented, "signed_url" | "sas_token") {
+    if matches!(name, "one_time_code_expired" | "signature_expired")
+        && matches!(observed.refusal.presented, "signed_url" | "sas_token")
+    {
         return false;
     }
     // Many things are over, deleted or invalid; outside the token endpoint it must be said of what was presented.
     if !token_endpoint && matches!(observed.status(), 200..=299 | 400 | 403) {
         let named = names_credential(&statement.words) || statement.header;
         let whole = statement.code && matches!(statement.words.as_str(), "expired" | "revoked");
-        if name == "expired" && !named && !whole && !statement.words.contains("request has expired") && !statement.words.contains("request expired") {
+        if name == "expired"
+            && !named
+            && !whole
+            && !statement.words.contains("request has expired")
+            && !statement.words.contains("request expired")
+        {
             return false;
         }
     }
@@ -167,6 +175,9 @@ fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
             }
             _ => false,
         },
+        404 if publish && names_credential(&statement.words) => {
+            !matches!(meaning, Unrelated | Pending | Meaning::Challenge)
+        }
         404 | 405 | 406 | 409 | 410 | 411..=418 | 422 if !token_endpoint => match meaning {
             Dead | DeadGrant | Expired | ExpiredOrDead => {
                 about_credential(&statement.words, meaning)
@@ -199,8 +210,24 @@ const BARE: [&str; 4] = [
 /// Whether words speak of something that is presented; of other languages one cannot tell.
 fn names_credential(words: &str) -> bool {
     const NOUNS: [&str; 18] = [
-        "token", "key", "credential", "session", "jwt", "secret", "signature", "auth", "login", "log in", "password",
-        "certificate", "grant", "assertion", "cookie", "bearer", "sas", "link",
+        "token",
+        "key",
+        "credential",
+        "session",
+        "jwt",
+        "secret",
+        "signature",
+        "auth",
+        "login",
+        "log in",
+        "password",
+        "certificate",
+        "grant",
+        "assertion",
+        "cookie",
+        "bearer",
+        "sas",
+        "link",
     ];
     !words.is_ascii() || NOUNS.iter().any(|noun| words.contains(noun))
 }
@@ -242,7 +269,12 @@ fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str) -> Fin
             Finding::of(InsufficientScope, name)
         }
         // "Unauthorized" under 403: who it is, is known; what it may, is not enough.
-        Meaning::Rejected if name == "unauthorized" && status == 403 && observed.refusal.surface != Surface::TokenEndpoint && !observed.flagged() => {
+        Meaning::Rejected
+            if name == "unauthorized"
+                && status == 403
+                && observed.refusal.surface != Surface::TokenEndpoint
+                && !observed.flagged() =>
+        {
             Finding::of(InsufficientScope, name)
         }
         Meaning::Skew => Finding::of(ClientMisconfigured, name).retryable(true).no_human(),
@@ -283,6 +315,7 @@ fn by_status(observed: &Observed<'_>, status: u16) -> Finding {
         NotACredentialFailure, RateLimitReached, Unclassified, UpstreamUnavailable,
     };
     let token_endpoint = observed.refusal.surface == Surface::TokenEndpoint;
+    let publish = observed.refusal.surface == Surface::Publish;
     let says = !observed.statements.is_empty();
     match status {
         300..=399 => Finding::of(ClientMisconfigured, "redirect"),
@@ -294,6 +327,7 @@ fn by_status(observed: &Observed<'_>, status: u16) -> Finding {
         401 | 498 => Finding::of(CredentialRejected, "status"),
         419 | 440 => Finding::of(CredentialExpired, "session_timeout"),
         402 => Finding::of(NotACredentialFailure, "payment_required").human(),
+        403 if publish => Finding::of(InsufficientScope, "publish_forbidden"),
         403 if !says => Finding::of(InsufficientScope, "status"),
         403 if observed.form == Form::Text => Finding::of(NotACredentialFailure, "status").human(),
         407 => Finding::of(ClientMisconfigured, "proxy_authentication"),
@@ -304,6 +338,8 @@ fn by_status(observed: &Observed<'_>, status: u16) -> Finding {
         400 | 403 if token_endpoint => Finding::of(Unclassified, "unknown_reply"),
         200..=299 if token_endpoint && says => Finding::of(Unclassified, "unknown_reply"),
         200..=299 => Finding::of(NotACredentialFailure, "no_error"),
+        // Registries do not tell strangers that a package exists: whoever may not write it is told that it is not there.
+        404 if publish => Finding::of(CredentialRejected, "publish_not_found"),
         400..=499 => Finding::of(NotACredentialFailure, "request"),
         _ => Finding::of(Unclassified, "unknown_reply"),
     }

@@ -38,7 +38,9 @@ pub fn judge(observed: &Observed<'_>) -> Option<Finding> {
         }
         // A service's own page, whose heading says what a gateway's never would.
         403 if heading(&text).is_some_and(|words| {
-            ["authentication information", "invalid token", "invalid api", "invalid credential"].iter().any(|sign| words.contains(sign))
+            ["authentication information", "invalid token", "invalid api", "invalid credential"]
+                .iter()
+                .any(|sign| words.contains(sign))
         }) =>
         {
             Finding::of(Failure::CredentialRejected, "page")
