@@ -41,7 +41,7 @@ impl Provider {
                 let verdict = plain(finding.failure, finding.cause, refusal.presented);
                 let evidence = finding.statement.map(|at| {
                     let statement = &observed.statements[at];
-                    format!("{}: {}", statement.place, redact::quotation(&statement.raw))
+                    format!("{}: {}", statement.place, redact::quotation(&statement.raw[finding.from..]))
                 });
                 Verdict {
                     retryable: finding.retryable.unwrap_or(verdict.retryable),

@@ -48,11 +48,13 @@ pub struct Finding {
     pub needs_human: Option<bool>,
     /// Which statement of the reply decided, if one did.
     pub statement: Option<usize>,
+    /// From which byte on it is worth quoting.
+    pub from: usize,
 }
 
 impl Finding {
     fn of(failure: Failure, cause: &'static str) -> Self {
-        Self { failure, cause, retryable: None, needs_human: None, statement: None }
+        Self { failure, cause, retryable: None, needs_human: None, statement: None, from: 0 }
     }
 
     fn retryable(self, retryable: bool) -> Self {
@@ -114,7 +116,8 @@ pub fn judge(observed: &Observed<'_>) -> Finding {
             if status >= 500 && finding.failure == Failure::CredentialRevoked {
                 return by_status(observed, status);
             }
-            Finding { statement: Some(at), ..finding }
+            let said = &observed.statements[at];
+            Finding { statement: Some(at), from: search::place(entry, &said.words, &said.raw), ..finding }
         }
         None => by_status(observed, status),
     }

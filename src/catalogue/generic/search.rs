@@ -82,6 +82,16 @@ pub fn says(entry: usize, words: &str) -> bool {
     SEARCH.expressions[entry].is_match(words.as_bytes())
 }
 
+/// Where, in the raw text, a quotation of what was found should begin: near it, at the beginning of a word.
+pub fn place(entry: usize, words: &str, raw: &str) -> usize {
+    /// A quotation from the beginning shows what stands before this.
+    const NEAR: usize = 100;
+    let found = SEARCH.expressions[entry].find(words.as_bytes()).map(|found| found.start());
+    let first = found.and_then(|start| words.get(start..)?.split(' ').next());
+    let at = first.and_then(|word| raw.to_ascii_lowercase().find(word)).filter(|at| *at > NEAR);
+    at.and_then(|at| raw[..raw.floor_char_boundary(at - NEAR / 2)].rfind(char::is_whitespace)).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
