@@ -199,7 +199,7 @@ fn a_registry_that_finds_nothing_to_write_speaks_of_the_credential() {
         (404, r#"{"error":"Not found"}"#, CredentialRejected, "publish_not_found"),
         (404, "", CredentialRejected, "publish_not_found"),
         (404, r#"{"error":"Access token expired or revoked"}"#, CredentialRevoked, "expired_or_revoked"),
-        (403, r#"{"error":"You may not do that here, friend"}"#, InsufficientScope, "publish_forbidden"),
+        (403, r#"{"error":"Ask the maintainer of left-pad"}"#, InsufficientScope, "publish_forbidden"),
         (403, r#"{"message":"Invalid authentication token"}"#, CredentialRejected, "rejected"),
         (
             403,
@@ -322,11 +322,45 @@ fn the_example_of_the_manual_is_a_good_file() {
 #[test]
 fn lint_finds_rules_that_are_never_reached() {
     let folder = tempfile::tempdir().unwrap();
-    let text = "extends = \"rfc6749\"\n[[failure]]\nsubtype = \"rate_limit_reached\"\nwhen = { status = [429, 503] }\n[[failure]]\nsubtype = \"upstream_unavailable\"\nwhen = { status = 503, text = \"x\" }\n";
+    let text = "extends = \"rfc6749\"\n[[failure]]\nsubtype = \"rate_limit_reached\"\nwhen = { status = [429, 503] }\n[[failure]]\nsubtype = \"upstream_unavailable\"\nwhen = { status = 503, text = \"used up\" }\n";
     fs::write(folder.path().join("late.toml"), text).unwrap();
     let said: Vec<String> = credd::catalogue::lint(folder.path()).iter().map(ToString::to_string).collect();
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].contains("late.toml:5:1: never reached"), "{}", said[0]);
+}
+
+#[test]
+fn lint_finds_rules_that_cannot_hold_and_rules_that_reach_too_far() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = [
+        ("credential_revoked", "text = \"err\""),
+        ("credential_revoked", "text = \"Message\""),
+        ("credential_rejected", "surface = [\"probe\", \"api\"]"),
+        ("client_misconfigured", "body = { \"/error\" = \"x\", \"/error/code\" = 5 }"),
+        ("credential_revoked", "status = [500, 503], body = { \"/dead\" = true }"),
+        ("rate_limit_reached", "status = 429, body = { \"/a\" = 1 }"),
+        ("rate_limit_reached", "status = 503, body = { \"/a\" = 1 }"),
+        ("upstream_unavailable", "status = [429, 503], body = { \"/a\" = 1, \"/b\" = 2 }"),
+        ("insufficient_scope", "text = \"rate limit\""),
+        ("insufficient_scope", "status = 403, text = \"needs the role\""),
+    ];
+    let rules = rules.map(|(word, when)| format!("[[failure]]\nsubtype = \"{word}\"\nwhen = {{ {when} }}\n")).concat();
+    let text = format!("extends = \"rfc6749\"\ndefinitive = [\"E1\", \"E1\"]\n{rules}");
+    fs::write(folder.path().join("wide.toml"), text).unwrap();
+    let said: Vec<String> = credd::catalogue::lint(folder.path()).iter().map(ToString::to_string).collect();
+    for words in [
+        "wide.toml:3:1: too broad: \"err\"",
+        "wide.toml:6:1: too broad: \"Message\"",
+        "wide.toml:9:1: too broad: it fires on good answers",
+        "wide.toml:12:1: can never hold: \"/error\"",
+        "wide.toml:15:1: can never hold: from 500 up",
+        "wide.toml:24:1: never reached",
+        "wide.toml:27:1: too broad: it fires on the example",
+        "wide.toml:2:15: \"E1\" is definitive already",
+    ] {
+        assert!(said.iter().any(|line| line.contains(words)), "{words}\n{}", said.join("\n"));
+    }
+    assert_eq!(said.len(), 8, "{}", said.join("\n"));
 }
 
 mod fuzz;

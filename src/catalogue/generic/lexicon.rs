@@ -257,6 +257,7 @@ pub static ENTRIES: &[Entry] = &[
         Dead,
         r"\bmfa\b|re ?verification|additional verification|multi ?factor|two ?factor|second factor|\b2fa\b|\b2sv\b|\botp\b|one time pass|\bsso\b|single sign on|captcha|step ?up|interaction ?required|log ?in again to|consent|user authentication$|authentication level|insufficient claims|claims challenge|conditional access|blocked by .*polic|device is not|device .*(?:state|compliant|managed)|required device|password (?:has |is |was |have )?(?:been )?(?:expired|changed|reset|must)|(?:changed|reset) (?:the|their|your|or reset their) password|must (?:re ?authenticate|change|reset)|re ?authori[sz]e|reauth|\brapt\b|sign in frequency|verify your (?:account|email|identity|phone)|(?:account|email|user) (?:is )?(?:not |un)(?:verified|confirmed)|email not verified|accept (?:\w+ ){0,4}terms|terms of (?:service|use) .*accept|re ?login|continuous access evaluation|security check|account verification|checkpoint required",
     ),
+    entry("not_in_cache", Expired, r"not found in cache"),
     entry("not_active", Expired, r"(?:token|session|jwt|assertion) (?:is )?(?:not|no longer) active"),
     entry(
         "account_blocked",
@@ -276,7 +277,7 @@ pub static ENTRIES: &[Entry] = &[
     entry(
         "expired",
         Expired,
-        r"expired\b|\bexpires?d?\b(?: at| on)? (?:\d|in the past)|\bexpire$|\bexpiration (?:time |date )?(?:has )?(?:passed|exceeded|past)|expiry .*earlier|lifetime validation|not valid in the specified time frame|past (?:its|their) (?:expir|lifetime)|(?:token|session|jwt|assertion) (?:is )?(?:no longer|not) active|session (?:has )?timed? ?out|session timeout|outlived|not within its valid time range|exp claim|not found in cache|\bexpires? (?:at|on)\b.*(?:past|ago)|expiredtoken|tokenexpired|(?:expiration|expiry|exp) (?:\w+ ){0,3}(?:passed|past|elapsed)|(?:token|session|key|credential)s? (?:\w+ ){0,3}(?:timed out|lapsed|too old|elapsed)|<EXPIRED>",
+        r"expired\b|\bexpires?d?\b(?: at| on)? (?:\d|in the past)|\bexpire$|\bexpiration (?:time |date )?(?:has )?(?:passed|exceeded|past)|expiry .*earlier|lifetime validation|not valid in the specified time frame|past (?:its|their) (?:expir|lifetime)|(?:token|session|jwt|assertion) (?:is )?(?:no longer|not) active|session (?:has )?timed? ?out|session timeout|outlived|not within its valid time range|exp claim|\bexpires? (?:at|on)\b.*(?:past|ago)|expiredtoken|tokenexpired|(?:expiration|expiry|exp) (?:\w+ ){0,3}(?:passed|past|elapsed)|(?:token|session|key|credential)s? (?:\w+ ){0,3}(?:timed out|lapsed|too old|elapsed)|<EXPIRED>",
     ),
     entry(
         "unknown_key_id",

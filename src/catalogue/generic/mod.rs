@@ -264,7 +264,9 @@ fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str) -> Fin
     let status = observed.status();
     match meaning {
         // RFC 8628 §3.5, RFC 6749 §4.1.2.1: the person said no.
-        Meaning::Scope if name == "forbidden" && is_one_time(presented) => {
+        Meaning::Scope
+            if name == "forbidden" && is_one_time(presented) && observed.refusal.surface == Surface::TokenEndpoint =>
+        {
             Finding::of(CredentialRevoked, "consent_denied")
         }
         // A scope that a call lacks, or one that a token request must not ask for.
@@ -282,6 +284,8 @@ fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str) -> Fin
         }
         Meaning::Skew => Finding::of(ClientMisconfigured, name).retryable(true).no_human(),
         Meaning::Dead | Meaning::DeadGrant => Finding::of(CredentialRevoked, name),
+        // What a cache has forgotten was never said to be over; a token that is minted anew will be in it.
+        Meaning::Expired if fixed && name == "not_in_cache" => Finding::of(CredentialRejected, name),
         Meaning::Expired if grant || fixed => Finding::of(CredentialRevoked, name),
         Meaning::Expired => Finding::of(CredentialExpired, name),
         Meaning::ExpiredOrDead if grant || fixed => Finding::of(CredentialRevoked, name),

@@ -1,6 +1,6 @@
 //! Replies that nobody ever sent, made of pieces of those that somebody did. `CREDD_LONG=1` makes ten million of them.
 
-use std::sync::LazyLock;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use credd::{
     catalogue::{PRESENTED, Refusal, SURFACES, Surface},
@@ -32,19 +32,66 @@ impl Random {
 }
 
 const PIECES: [&str; 34] = [
-    "{\"error\":\"", "\",\"error_description\":\"", "\"}", "{\"errors\":[{\"message\":\"", "\"}]}", "<html><title>",
-    "<?xml version=\"1.0\"?><Error><Code>", "</Code><Message>", "</Message></Error>", "token", " expired", " revoked",
-    " not", " your account", " was disabled", " invalid", "invalid_grant", "rate limit exceeded", " try again in 5m",
-    " permission", " the user", " password", " the server", " is", " no longer valid", "\\u00e9", "\u{65e0}\u{6548}", "\u{0}",
-    "\u{feff}", "\n", "=", "&error=", ",", "[[[[[[[[",
+    "{\"error\":\"",
+    "\",\"error_description\":\"",
+    "\"}",
+    "{\"errors\":[{\"message\":\"",
+    "\"}]}",
+    "<html><title>",
+    "<?xml version=\"1.0\"?><Error><Code>",
+    "</Code><Message>",
+    "</Message></Error>",
+    "token",
+    " expired",
+    " revoked",
+    " not",
+    " your account",
+    " was disabled",
+    " invalid",
+    "invalid_grant",
+    "rate limit exceeded",
+    " try again in 5m",
+    " permission",
+    " the user",
+    " password",
+    " the server",
+    " is",
+    " no longer valid",
+    "\\u00e9",
+    "\u{65e0}\u{6548}",
+    "\u{0}",
+    "\u{feff}",
+    "\n",
+    "=",
+    "&error=",
+    ",",
+    "[[[[[[[[",
 ];
 const NAMES: [&str; 10] = [
-    "retry-after", "www-authenticate", "x-ratelimit-reset", "x-ratelimit-remaining", "ratelimit", "content-type",
-    "grpc-status", "x-error-message", "date", "npm-notice",
+    "retry-after",
+    "www-authenticate",
+    "x-ratelimit-reset",
+    "x-ratelimit-remaining",
+    "ratelimit",
+    "content-type",
+    "grpc-status",
+    "x-error-message",
+    "date",
+    "npm-notice",
 ];
 const VALUES: [&str; 12] = [
-    "0", "30", "-1", "1e999", "1767225660000", "Bearer error=\"invalid_token\", error_description=\"expired, or not\"",
-    "\"a\";r=0;t=9", "text/html", "application/json", "16", "Thu, 01 Jan 2026 00:00:09 GMT", "\"",
+    "0",
+    "30",
+    "-1",
+    "1e999",
+    "1767225660000",
+    "Bearer error=\"invalid_token\", error_description=\"expired, or not\"",
+    "\"a\";r=0;t=9",
+    "text/html",
+    "application/json",
+    "16",
+    "Thu, 01 Jan 2026 00:00:09 GMT",
+    "\"",
 ];
 
 fn reply(random: &mut Random, real: &[Reply]) -> Reply {
@@ -64,7 +111,9 @@ fn reply(random: &mut Random, real: &[Reply]) -> Reply {
                 let at = random.below(reply.body.len() + 1);
                 reply.body.splice(at..at, random.of(&PIECES).bytes());
             }
-            4 => reply.body = (0..random.below(9)).flat_map(|_| random.of(&PIECES).bytes().collect::<Vec<_>>()).collect(),
+            4 => {
+                reply.body = (0..random.below(9)).flat_map(|_| random.of(&PIECES).bytes().collect::<Vec<_>>()).collect()
+            }
             5 if !reply.body.is_empty() => {
                 let at = random.below(reply.body.len());
                 reply.body[at] = random.next() as u8;
@@ -81,23 +130,26 @@ static DEATH: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
         "(?i)revo[ck]|withdr|expir|invalidated|deactiv|disabl|delet|suspend|lock|ban(?:ned)?\\b|inactive|not.?active|no.?longer",
         "|remov|terminat|closed|cancel|install|restrict|leak|compromis|exposed|rotat|replac|consent|approv|hasn|factor|mfa|2fa",
-        "|2sv|otp|one.?time|sso|single|captcha|step.?up|interaction|log.?in|logged|log.?out|sign|re.?auth|rapt|password|verif",
-        "|terms|polic|complian|device|archiv|frozen|denied|declin|accepted|authenticat|authoriz|claims|challenge|checkpoint",
-        "|no_(?:service|active_hooks|team)|webhook|secret.changed|must|allowed for|not permitted|set up|deauthor|pending",
+        "|2sv|otp|one.?time|sso|single|captcha|step.?up|interaction|log.?in|logged|log.?out|sign.?in|signed|re.?auth|rapt|password|verif",
+        "|terms|conditional.access|polic|complian|device|archiv|frozen|user (?:denied|declin)|access.denied|declin|user.?authenticat|authentication level|deauthor|authoriz|claims|checkpoint",
+        "|no_(?:service|active_hooks|team)|webhook|secret.changed|must (?:be|re|change)|allowed for|not permitted|fully set|access evaluation|reuse",
     ))
     .unwrap()
 });
 /// What refuses a refresh token, dead for whatever reason (RFC 6749 §5.2).
 static REFUSAL: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new("(?i)grant|invalid|unknown|incorrect|not.?found|reus|already|stale|malformed|bad|wrong|reject|refus|fail|recogni|expir|not.?valid|not.?exist|consumed|status 498").unwrap()
+    Regex::new("(?i)grant|invalid|unknown|incorrect|not.?found|reus|already|stale|malformed|bad|wrong|reject|refus|fail|recogni|expir|unauth|denied|not.?valid|not.?exist|consumed|status 498").unwrap()
 });
 
-fn accepted(verdict: &Verdict, presented: &str, surface: Surface) -> bool {
+fn accepted(verdict: &Verdict, presented: &str, surface: Surface, body: &str) -> bool {
     let grant = matches!(presented, "refresh_token" | "session_token" | "service_account_jwt")
         && (surface == Surface::TokenEndpoint || presented == "refresh_token")
-        || verdict.evidence.contains("invalid_grant");
+        || verdict.evidence.contains("invalid_grant")
+        || verdict.evidence.to_lowercase().replace(['_', ' ', '"', '\\'], "").contains("refreshtoken");
     DEATH.is_match(&verdict.evidence)
         || (grant && REFUSAL.is_match(&verdict.evidence))
+        // What looked like a secret was cut out of the quotation; then the whole reply must say it.
+        || (verdict.evidence.contains('…') && DEATH.is_match(body))
         // In another language: at least it must be one.
         || !verdict.evidence.replace(['…', '’'], "").is_ascii()
 }
@@ -107,6 +159,7 @@ fn play(seed: u64, number: usize) {
     let catalogue = catalogue();
     let providers = ["rfc6749", "slack", "google", "github"].map(|name| catalogue.provider(name).unwrap());
     let mut random = Random(seed);
+    let mut unproven: BTreeMap<String, String> = BTreeMap::new();
     for made in 0..number {
         let reply = reply(&mut random, &real);
         let surface = random.of(&SURFACES).1;
@@ -117,14 +170,19 @@ fn play(seed: u64, number: usize) {
             continue;
         }
         let body = String::from_utf8_lossy(&reply.body);
-        let case = || format!("seed {seed}, reply {made}: {presented} {} {:?} {body}\n{verdict:?}", reply.status, reply.headers);
+        let case = || {
+            format!("seed {seed}, reply {made}: {presented} {} {:?} {body}\n{verdict:?}", reply.status, reply.headers)
+        };
         assert!(reply.status < 500, "a server in trouble: {}", case());
         let page = body.trim_start_matches(['\u{feff}', ' ', '\n']).to_ascii_lowercase().starts_with("<html");
         assert!(!page || verdict.evidence.starts_with("header"), "a page: {}", case());
         if verdict.rule.starts_with("generic/") {
-            assert!(accepted(&verdict, presented, surface), "without proof: {}", case());
+            if !accepted(&verdict, presented, surface, &body) {
+                unproven.entry(verdict.rule.clone()).or_insert_with(case);
+            }
         }
     }
+    assert!(unproven.is_empty(), "without proof:\n{}", unproven.into_values().collect::<Vec<_>>().join("\n\n"));
 }
 
 #[test]
