@@ -363,6 +363,7 @@ fn lint_finds_rules_that_cannot_hold_and_rules_that_reach_too_far() {
     assert_eq!(said.len(), 8, "{}", said.join("\n"));
 }
 
+mod explain;
 mod fuzz;
 
 mod arbitrary {

@@ -138,7 +138,7 @@ static DEATH: LazyLock<Regex> = LazyLock::new(|| {
 });
 /// What refuses a refresh token, dead for whatever reason (RFC 6749 §5.2).
 static REFUSAL: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new("(?i)grant|invalid|unknown|incorrect|not.?found|reus|already|stale|malformed|bad|wrong|reject|refus|fail|recogni|expir|unauth|denied|not.?valid|not.?exist|consumed|status 498").unwrap()
+    Regex::new("(?i)grant|invalid|unknown|incorrect|not.?found|reus|already|stale|malformed|bad|wrong|reject|refus|fail|recogni|expir|unauth|denied|authenticat|not.?valid|not.?exist|consumed|status 498").unwrap()
 });
 
 fn accepted(verdict: &Verdict, presented: &str, surface: Surface, body: &str) -> bool {
@@ -148,8 +148,10 @@ fn accepted(verdict: &Verdict, presented: &str, surface: Surface, body: &str) ->
         || verdict.evidence.to_lowercase().replace(['_', ' ', '"', '\\'], "").contains("refreshtoken");
     DEATH.is_match(&verdict.evidence)
         || (grant && REFUSAL.is_match(&verdict.evidence))
+        // The person said no (RFC 8628 §3.5).
+        || (matches!(presented, "device_code" | "authorization_code") && verdict.evidence.to_lowercase().contains("denied"))
         // What looked like a secret was cut out of the quotation; then the whole reply must say it.
-        || (verdict.evidence.contains('…') && DEATH.is_match(body))
+        || (verdict.evidence.contains('…') && (DEATH.is_match(body) || body.contains("invalid_grant")))
         // In another language: at least it must be one.
         || !verdict.evidence.replace(['…', '’'], "").is_ascii()
 }
