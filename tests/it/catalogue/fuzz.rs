@@ -144,7 +144,7 @@ static REFUSAL: LazyLock<Regex> = LazyLock::new(|| {
 fn accepted(verdict: &Verdict, presented: &str, surface: Surface, body: &str) -> bool {
     let grant = matches!(presented, "refresh_token" | "session_token" | "service_account_jwt")
         && (surface == Surface::TokenEndpoint || presented == "refresh_token")
-        || verdict.evidence.contains("invalid_grant")
+        || verdict.evidence.to_lowercase().replace(' ', "_").contains("invalid_grant")
         || verdict.evidence.to_lowercase().replace(['_', ' ', '"', '\\'], "").contains("refreshtoken");
     DEATH.is_match(&verdict.evidence)
         || (grant && REFUSAL.is_match(&verdict.evidence))
