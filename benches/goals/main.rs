@@ -3,6 +3,7 @@
 //! Without arguments all goals are measured; numbers choose some (`cargo bench -- 1 2 13`). The table that is printed is
 //! Markdown. Servers and crowds are processes of their own: this program starts itself again with a role.
 
+mod classify;
 mod commit;
 mod crowd;
 mod daemon;
@@ -31,6 +32,7 @@ const MEASUREMENTS: &[Measurement] = &[
     (&["10"], schedule::measure),
     (&["11"], start::measure),
     (&["13"], commit::measure),
+    (&["14"], classify::measure),
 ];
 
 fn main() {

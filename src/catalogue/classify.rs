@@ -1,8 +1,8 @@
 //! From a refusal to a verdict: the provider's rules, then generic knowledge. Total and pure.
 
 use super::{
-    Provider, Refusal,
-    generic::{self, Observed, is_static},
+    Provider, Refusal, Rule,
+    generic::{self, Form, Observed, is_static},
     redact, retry,
 };
 use crate::credential::{Failure, Kind, Verdict};
@@ -17,47 +17,48 @@ impl Provider {
     /// What a refusal means and why we think so. Never panics, reads at most 64 KiB of the body, and quotes no secret.
     pub fn classify(&self, refusal: &Refusal<'_>) -> Verdict {
         let observed = Observed::new(refusal);
-        let mut verdict = match self.rules.failures.iter().find(|rule| rule.when.holds(&observed)) {
-            Some(rule) => {
-                let verdict = plain(rule.failure, rule.cause.as_deref().unwrap_or_default(), refusal.presented);
-                let said = rule.when.body.iter().find_map(|(pointer, _)| {
-                    let value = observed.json.as_ref()?.pointer(pointer)?;
-                    Some(format!("body {pointer}: {}", quoted(value)))
-                });
-                let header = rule.when.header.first().and_then(|(name, _)| {
-                    Some(format!("header {name}: {}", redact::quotation(refusal.reply.header(name)?)))
-                });
-                let code = rule
-                    .when
-                    .body
-                    .iter()
-                    .find_map(|(pointer, _)| redact::code(observed.json.as_ref()?.pointer(pointer)?.as_str()?));
-                Verdict {
-                    retryable: rule.retryable.unwrap_or(verdict.retryable),
-                    needs_human: rule.needs_human.unwrap_or(verdict.needs_human),
-                    definitive: rule.definitive,
-                    code,
-                    rule: rule.place.clone(),
-                    evidence: said.or(header).unwrap_or_else(|| fallback(&observed)),
-                    ..verdict
+        let mut verdict =
+            match self.rules.failures.iter().find(|rule| may(rule, &observed) && rule.when.holds(&observed)) {
+                Some(rule) => {
+                    let verdict = plain(rule.failure, rule.cause.as_deref().unwrap_or_default(), refusal.presented);
+                    let said = rule.when.body.iter().find_map(|(pointer, _)| {
+                        let value = observed.json.as_ref()?.pointer(pointer)?;
+                        Some(format!("body {pointer}: {}", quoted(value)))
+                    });
+                    let header = rule.when.header.first().and_then(|(name, _)| {
+                        Some(format!("header {name}: {}", redact::quotation(refusal.reply.header(name)?)))
+                    });
+                    let code = rule
+                        .when
+                        .body
+                        .iter()
+                        .find_map(|(pointer, _)| redact::code(observed.json.as_ref()?.pointer(pointer)?.as_str()?));
+                    Verdict {
+                        retryable: rule.retryable.unwrap_or(verdict.retryable),
+                        needs_human: rule.needs_human.unwrap_or(verdict.needs_human),
+                        definitive: rule.definitive,
+                        code,
+                        rule: rule.place.clone(),
+                        evidence: said.or(header).unwrap_or_else(|| fallback(&observed)),
+                        ..verdict
+                    }
                 }
-            }
-            None => {
-                let finding = generic::judge(&observed);
-                let verdict = plain(finding.failure, finding.cause, refusal.presented);
-                let evidence = finding.statement.map(|at| {
-                    let statement = &observed.statements[at];
-                    format!("{}: {}", statement.place, redact::quotation(&statement.raw))
-                });
-                Verdict {
-                    retryable: finding.retryable.unwrap_or(verdict.retryable),
-                    needs_human: finding.needs_human.unwrap_or(verdict.needs_human),
-                    rule: format!("generic/{}", finding.cause),
-                    evidence: evidence.unwrap_or_else(|| fallback(&observed)),
-                    ..verdict
+                None => {
+                    let finding = generic::judge(&observed);
+                    let verdict = plain(finding.failure, finding.cause, refusal.presented);
+                    let evidence = finding.statement.map(|at| {
+                        let statement = &observed.statements[at];
+                        format!("{}: {}", statement.place, redact::quotation(&statement.raw[finding.from..]))
+                    });
+                    Verdict {
+                        retryable: finding.retryable.unwrap_or(verdict.retryable),
+                        needs_human: finding.needs_human.unwrap_or(verdict.needs_human),
+                        rule: format!("generic/{}", finding.cause),
+                        evidence: evidence.unwrap_or_else(|| fallback(&observed)),
+                        ..verdict
+                    }
                 }
-            }
-        };
+            };
         let codes =
             || observed.statements.iter().filter(|statement| statement.code).filter_map(|s| redact::code(&s.raw));
         verdict.code = verdict.code.or_else(|| codes().next());
@@ -67,10 +68,17 @@ impl Provider {
             verdict.definitive = false;
         }
         if matches!(verdict.failure, Failure::RateLimitReached | Failure::UpstreamUnavailable) {
-            verdict.retry_after = retry::after(&observed, verdict.failure == Failure::RateLimitReached);
+            verdict.retry_after =
+                retry::after(&observed, &self.rate_limit, verdict.failure == Failure::RateLimitReached);
         }
         verdict
     }
+}
+
+/// A server in trouble, or a page that anybody in between may have written, proves no death, whatever a rule says.
+fn may(rule: &Rule, observed: &Observed<'_>) -> bool {
+    let page = matches!(observed.form, Form::Html | Form::Binary) && rule.when.header.is_empty();
+    rule.failure != Failure::CredentialRevoked || (observed.refusal.reply.status < 500 && !page)
 }
 
 fn plain(failure: Failure, cause: &str, presented: &str) -> Verdict {

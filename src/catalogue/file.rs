@@ -38,11 +38,12 @@ pub const PRESENTED: [&str; 18] = [
 ];
 
 /// The words for surfaces.
-pub const SURFACES: [(&str, Surface); 4] = [
+pub const SURFACES: [(&str, Surface); 5] = [
     ("api", Surface::Api),
     ("token_endpoint", Surface::TokenEndpoint),
     ("graphql", Surface::Graphql),
     ("probe", Surface::Probe),
+    ("publish", Surface::Publish),
 ];
 
 /// Which file this one extends, as far as that can be read.

@@ -1,10 +1,13 @@
-//! Checks beyond the schema: examples that do not hold, rules that are never reached.
+//! Checks beyond the schema: examples that do not hold, rules that are never reached or reach too far.
+
+mod breadth;
+mod reach;
 
 use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::{Catalogue, Problem, Provider, Refusal};
+use super::{Catalogue, Problem, Provider, Refusal, Source, problem};
 
 /// The clock of examples: 2026-01-01.
 const CLOCK: i64 = 1_767_225_600;
@@ -34,16 +37,6 @@ pub fn examples(provider: &Provider) -> Vec<Problem> {
     problems
 }
 
-/// Rules that an earlier one of the same provider always forestalls.
-pub fn unreachable(provider: &Provider) -> Vec<Problem> {
-    let rules = &provider.rules.failures;
-    let shadowed = rules.iter().enumerate().filter_map(|(at_rule, rule)| {
-        let earlier = rules[..at_rule].iter().find(|earlier| earlier.when.covers(&rule.when))?;
-        Some(at(&rule.place, format!("never reached: {} matches whatever this would", earlier.place)))
-    });
-    shadowed.collect()
-}
-
 /// Everything wrong with a file or a folder, over what the binary brings.
 pub fn lint(path: &Path) -> Vec<Problem> {
     let catalogue = match Catalogue::embedded() {
@@ -56,10 +49,25 @@ pub fn lint(path: &Path) -> Vec<Problem> {
         // A broken file kept the old one, whose rules are not in question.
         if let Some(provider) = catalogue.provider(&name).filter(|_| catalogue.sources[&name].text == source.text) {
             let own = |problem: &Problem| *problem.file == *source.file;
-            problems.extend(unreachable(&provider).into_iter().filter(own));
+            problems.extend(reach::unreachable(&provider).into_iter().filter(own));
+            problems.extend(breadth::too_broad(&provider, &catalogue).into_iter().filter(own));
+            problems.extend(said_twice(&provider, &source));
         }
     }
     problems
+}
+
+/// Codes that the `definitive` list of this file, or of the one it extends, holds already.
+fn said_twice(provider: &Provider, source: &Source) -> Vec<Problem> {
+    let codes = &provider.rules.definitive;
+    let again = codes.iter().enumerate().filter(|(place, code)| codes[place + 1..].contains(code));
+    again
+        .filter_map(|(_, code)| {
+            let (line, column) = problem::place(&source.text, source.text.find(&format!("\"{code}\""))?);
+            let message = format!("{code:?} is definitive already, here or in the file that this one extends");
+            Some(Problem { file: source.file.to_string(), line, column, message })
+        })
+        .collect()
 }
 
 fn at(place: &str, message: String) -> Problem {

@@ -228,6 +228,8 @@ pub enum Surface {
     Graphql,
     /// Our own probe.
     Probe,
+    /// A package registry's upload endpoint, which hides what one may not write behind "not found".
+    Publish,
 }
 
 /// All that classification may look at.

@@ -21,7 +21,7 @@ pub struct Args {
     /// Whose reply it is (`credd providers list`); without it, generic knowledge alone judges.
     #[arg(long, default_value = GENERIC)]
     pub provider: String,
-    /// Where it was met: api, token_endpoint, graphql or probe.
+    /// Where it was met: api, token_endpoint, graphql, probe or publish.
     #[arg(long, default_value = "api", value_parser = surface)]
     pub surface: Surface,
     /// What was presented: refresh_token, oauth_access_token, api_key, pat …
@@ -48,7 +48,7 @@ const LONGEST_ROW: usize = 4 * 1024 * 1024;
 
 fn surface(word: &str) -> Result<Surface, String> {
     let found = SURFACES.iter().find(|(name, _)| *name == word).map(|(_, surface)| *surface);
-    found.ok_or_else(|| "one of: api, token_endpoint, graphql, probe".to_owned())
+    found.ok_or_else(|| format!("one of: {}", SURFACES.map(|(name, _)| name).join(", ")))
 }
 
 fn clock(text: &str) -> Result<Timestamp, String> {
@@ -140,14 +140,27 @@ impl Providers<'_> {
     }
 }
 
+/// The id of a row that is broken further on.
+fn readable_id(line: &[u8]) -> Value {
+    let text = String::from_utf8_lossy(&line[..line.len().min(4096)]);
+    let after = text.split_once("\"id\"").and_then(|(_, after)| after.trim_start().strip_prefix(':'));
+    let first = after.map(|after| serde_json::Deserializer::from_str(after).into_iter::<Value>().next());
+    match first {
+        Some(Some(Ok(id @ (Value::String(_) | Value::Number(_))))) => id,
+        _ => Value::Null,
+    }
+}
+
 type RowError = (Value, String);
 
 fn explain_row(providers: &mut Providers<'_>, line: &[u8], now: Timestamp) -> Result<Value, RowError> {
     if line.len() > LONGEST_ROW {
         return Err((Value::Null, format!("the row is longer than {} MiB", LONGEST_ROW >> 20)));
     }
+    // Some editors begin a file with a byte-order mark.
+    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
     let row: Value = serde_json::from_slice(line.trim_ascii())
-        .map_err(|error| (Value::Null, format!("not JSON (column {})", error.column())))?;
+        .map_err(|error| (readable_id(line), format!("not JSON (column {})", error.column())))?;
     let id = row.get("id").cloned().unwrap_or(Value::Null);
     let fail = |reason: &str| (id.clone(), reason.to_owned());
     if !row.is_object() {
@@ -177,11 +190,22 @@ fn explain_row(providers: &mut Providers<'_>, line: &[u8], now: Timestamp) -> Re
                 })
             })
             .collect(),
-        Some(_) => return Err(fail("\"headers\" must be an object")),
+        Some(Value::Array(pairs)) => pairs
+            .iter()
+            .map(|pair| {
+                let text = |at: usize| pair.get(at).and_then(Value::as_str);
+                Some((text(0)?.to_ascii_lowercase(), text(1)?.to_owned()))
+            })
+            .collect::<Option<_>>()
+            .ok_or_else(|| fail("\"headers\" must be an object, or a list of pairs [name, value]"))?,
+        Some(_) => return Err(fail("\"headers\" must be an object, or a list of pairs [name, value]")),
     };
     let reply = Reply { status, headers, body: body.into_bytes() };
     let provider = providers.get(text("provider").unwrap_or(GENERIC)).ok_or_else(|| fail("the catalogue is empty"))?;
     let presented = text("credential_kind").unwrap_or("oauth_access_token");
+    if !PRESENTED.contains(&presented) {
+        return Err(fail(&format!("\"credential_kind\" must be one of: {}", PRESENTED.join(", "))));
+    }
     let verdict = provider.classify(&Refusal { surface, presented, reply: &reply, now });
     Ok(json!({
         "id": id,
@@ -282,13 +306,20 @@ mod tests {
     #[test]
     fn a_malformed_row_is_an_error_line_and_no_stop() {
         let good = r#"{"id":"b","provider":"nobody","surface":"token_endpoint","status":400,"headers":{},"body":"{\"error\":\"invalid_grant\"}","credential_kind":"refresh_token"}"#;
-        let answers = play(&format!("{{\"id\":\n\n[]\n{{\"id\":\"a\",\"status\":\"x\"}}\n{good}\n"));
-        assert_eq!(answers.len(), 4);
+        let answers = play(&format!(
+            "\u{feff}{{\"id\":\n\n[]\n{{\"id\":\"a\",\"status\":\"x\"}}\n{good}\n\
+             {{\"id\":\"c\",\"status\":401,}}\n{{\"id\":7,\"status\":401,\"credential_kind\":\"kee\"}}\n\
+             {{\"id\":8,\"status\":429,\"headers\":[[\"Retry-After\",\"7\"]]}}\n"
+        ));
+        assert_eq!(answers.len(), 7);
         assert_eq!(answers[0]["error"], "not JSON (column 6)");
         assert_eq!(answers[1]["line"], 3);
         assert_eq!(answers[2]["id"], "a");
         assert_eq!(answers[3]["subtype"], "credential_revoked");
         assert_eq!(answers[3]["rule"], "generic/invalid_grant");
+        assert_eq!((&answers[4]["id"], &answers[4]["line"]), (&"c".into(), &6.into()));
+        assert!(answers[5]["error"].as_str().unwrap().contains("service_account_jwt"));
+        assert_eq!((&answers[6]["id"], &answers[6]["retry_after_s"]), (&8.into(), &7.into()));
     }
 
     #[test]

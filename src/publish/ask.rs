@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::credential::{CredentialId, Generation, Reply, Verdict};
+use crate::{
+    catalogue::Surface,
+    credential::{CredentialId, Generation, Reply, Verdict},
+};
 
 /// What a face wants of a shard.
 #[derive(Debug)]
@@ -15,6 +18,8 @@ pub enum Ask {
         id: CredentialId,
         /// The generation that was used.
         generation: Generation,
+        /// Where it was refused.
+        surface: Surface,
         /// What the upstream answered.
         reply: Reply,
         /// Who reports it (`uid 1000`).

@@ -9,7 +9,6 @@ use super::{
     watched::{Waiting, Wants},
 };
 use crate::{
-    catalogue::Surface,
     credential::{CredentialId, Failure, Verdict},
     lifecycle::{Event, Standing, Trigger},
     publish::{Answer, Ask},
@@ -23,17 +22,17 @@ impl Shard {
             return;
         }
         match ask {
-            Ask::Refused { generation, reply, actor, answer, .. } => {
+            Ask::Refused { generation, surface, reply, actor, answer, .. } => {
                 let now = self.house.clock.now();
                 let Some(watched) = self.watched.get(&id) else { return };
                 let assignment = &watched.assignment;
-                let verdict = interpret::refusal(&assignment.provider, assignment.kind, Surface::Api, &reply, now.wall);
+                let verdict = interpret::refusal(&assignment.provider, assignment.kind, surface, &reply, now.wall);
                 let Some(verdict) = verdict else {
                     self.answer(&id, answer, true, None, "the reply says nothing against the credential");
                     return;
                 };
                 if verdict.failure == Failure::Unclassified {
-                    self.unclassified(watched, Surface::Api, &reply);
+                    self.unclassified(watched, surface, &reply);
                 }
                 if generation != watched.life.generation {
                     self.answer(&id, answer, false, Some(verdict), "that generation is history; use the current one");

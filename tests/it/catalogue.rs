@@ -23,8 +23,12 @@ fn now() -> Timestamp {
     Timestamp::from_second(1_767_225_600).unwrap()
 }
 
-/// Slack's name for a passing state, which everywhere else would mean that a person must log in.
-const KNOWN_TO_NEED_ITS_FILE: [&str; 1] = ["slack-35549060"];
+/// Slack's name for a passing state, which everywhere else would mean that a person must log in; Entra's `invalid_grant`
+/// for a user who is not assigned, which only its number tells.
+const KNOWN_TO_NEED_ITS_FILE: [&str; 2] = ["slack-35549060", "b-microsoft_entra-7"];
+
+/// Replies that were there while the phrasings were written, and others that somebody else gathered since.
+const REPLIES: [&str; 2] = ["corpus.jsonl", "independent.jsonl"];
 
 struct Row {
     row: Value,
@@ -45,27 +49,37 @@ impl Row {
     }
 }
 
-/// Plays every row of `tests/replies/`, with the provider's own file or, to see what carries over, without.
-fn play(own_files: bool) -> Vec<Row> {
+/// The rows of a file of `tests/replies/`.
+fn rows(file: &str) -> Vec<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/replies").join(file);
+    fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn reply(row: &Value) -> Reply {
+    let headers = row["headers"].as_object().unwrap();
+    let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap()));
+    Reply::new(row["status"].as_u64().unwrap() as u16, headers, row["body"].as_str().unwrap())
+}
+
+fn replies(file: &str) -> Vec<Reply> {
+    rows(file).iter().map(reply).collect()
+}
+
+/// Plays every row of a file of `tests/replies/`, with the provider's own file or, to see what carries over, without.
+fn play(file: &str, own_files: bool) -> Vec<Row> {
     let catalogue = catalogue();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/replies");
-    let mut rows = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        for line in fs::read_to_string(entry.unwrap().path()).unwrap().lines() {
-            let row: Value = serde_json::from_str(line).unwrap();
-            let text = |name: &str| row[name].as_str().unwrap();
-            let surface = SURFACES.iter().find(|(word, _)| *word == text("surface")).unwrap().1;
-            let headers = row["headers"].as_object().unwrap();
-            let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap()));
-            let reply = Reply::new(row["status"].as_u64().unwrap() as u16, headers, text("body"));
-            let own = catalogue.provider(text("provider")).filter(|_| own_files);
-            let provider = own.or_else(|| catalogue.provider("rfc6749")).unwrap();
-            let refusal = Refusal { surface, presented: text("credential_kind"), reply: &reply, now: now() };
-            let verdict = provider.classify(&refusal);
-            rows.push(Row { row, verdict });
-        }
+    let mut played = Vec::new();
+    for row in rows(file) {
+        let text = |name: &str| row[name].as_str().unwrap();
+        let surface = SURFACES.iter().find(|(word, _)| *word == text("surface")).unwrap().1;
+        let reply = reply(&row);
+        let own = catalogue.provider(text("provider")).filter(|_| own_files);
+        let provider = own.or_else(|| catalogue.provider("rfc6749")).unwrap();
+        let refusal = Refusal { surface, presented: text("credential_kind"), reply: &reply, now: now() };
+        let verdict = provider.classify(&refusal);
+        played.push(Row { row, verdict });
     }
-    rows
+    played
 }
 
 fn share(rows: &[Row], holds: impl Fn(&Row) -> bool) -> f64 {
@@ -75,13 +89,20 @@ fn share(rows: &[Row], holds: impl Fn(&Row) -> bool) -> f64 {
 /// The floors are what was measured; a change that loses a reply has to say so here.
 #[test]
 fn real_replies_are_understood() {
-    for (own_files, subtypes, fields) in [(true, 100.0, 100.0), (false, 98.3, 97.8)] {
-        let rows = play(own_files);
+    let [corpus, independent] = REPLIES;
+    let floors = [
+        (corpus, true, 100.0, 100.0),
+        (corpus, false, 98.3, 97.8),
+        (independent, true, 99.7, 99.4),
+        (independent, false, 99.4, 99.4),
+    ];
+    for (file, own_files, subtypes, fields) in floors {
+        let rows = play(file, own_files);
         let missed = rows.iter().filter(|row| !row.all_four());
         let missed: String = missed.map(|row| format!("{}\n  {:?}\n", row.row, row.verdict)).collect();
         let (found, four) = (share(&rows, |row| row.verdict.failure == row.expected()), share(&rows, Row::all_four));
         println!(
-            "own files {own_files}: {found:.1} % of subtypes, {four:.1} % of all four fields, {} rows",
+            "{file}, own files {own_files}: {found:.1} % of subtypes, {four:.1} % of all four fields, {} rows",
             rows.len()
         );
         assert!(found >= subtypes && four >= fields, "{missed}");
@@ -103,8 +124,8 @@ fn every_embedded_file_bears_out_its_own_examples_and_reaches_its_own_rules() {
 /// Words that credd may only say of a dead credential when the reply itself says so (P-6).
 #[test]
 fn p6_no_outage_no_limit_and_no_wrong_client_is_ever_called_a_revocation() {
-    for own_files in [true, false] {
-        let rows = play(own_files);
+    for (file, own_files) in REPLIES.into_iter().flat_map(|file| [(file, true), (file, false)]) {
+        let rows = play(file, own_files);
         let harmless = [
             Failure::UpstreamUnavailable,
             Failure::RateLimitReached,
@@ -169,6 +190,32 @@ fn a_redirect_and_a_refused_scope_are_the_clients_affair() {
         let verdict = classify(Surface::TokenEndpoint, "refresh_token", &reply);
         assert_eq!((verdict.failure, verdict.cause.as_deref()), (Failure::ClientMisconfigured, Some(cause)));
     }
+}
+
+#[test]
+fn a_registry_that_finds_nothing_to_write_speaks_of_the_credential() {
+    use Failure::{CredentialRejected, CredentialRevoked, InsufficientScope, NotACredentialFailure};
+    let table = [
+        (404, r#"{"error":"Not found"}"#, CredentialRejected, "publish_not_found"),
+        (404, "", CredentialRejected, "publish_not_found"),
+        (404, r#"{"error":"Access token expired or revoked"}"#, CredentialRevoked, "expired_or_revoked"),
+        (403, r#"{"error":"Ask the maintainer of left-pad"}"#, InsufficientScope, "publish_forbidden"),
+        (403, r#"{"message":"Invalid authentication token"}"#, CredentialRejected, "rejected"),
+        (
+            403,
+            r#"{"error":"You cannot publish over the previously published versions: 1.0.0."}"#,
+            NotACredentialFailure,
+            "version_exists",
+        ),
+        (409, r#"{"error":"version 1.0.0 exists"}"#, NotACredentialFailure, "version_exists"),
+        (422, r#"{"error":"invalid version"}"#, NotACredentialFailure, "request"),
+    ];
+    for (status, body, failure, cause) in table {
+        let verdict = classify(Surface::Publish, "pat", &Reply::new(status, [], body));
+        assert_eq!((verdict.failure, verdict.cause.as_deref()), (failure, Some(cause)), "{status} {body}");
+    }
+    let elsewhere = classify(Surface::Api, "pat", &Reply::new(404, [], r#"{"error":"Not found"}"#));
+    assert_eq!(elsewhere.failure, NotACredentialFailure);
 }
 
 #[test]
@@ -275,12 +322,49 @@ fn the_example_of_the_manual_is_a_good_file() {
 #[test]
 fn lint_finds_rules_that_are_never_reached() {
     let folder = tempfile::tempdir().unwrap();
-    let text = "extends = \"rfc6749\"\n[[failure]]\nsubtype = \"rate_limit_reached\"\nwhen = { status = [429, 503] }\n[[failure]]\nsubtype = \"upstream_unavailable\"\nwhen = { status = 503, text = \"x\" }\n";
+    let text = "extends = \"rfc6749\"\n[[failure]]\nsubtype = \"rate_limit_reached\"\nwhen = { status = [429, 503] }\n[[failure]]\nsubtype = \"upstream_unavailable\"\nwhen = { status = 503, text = \"used up\" }\n";
     fs::write(folder.path().join("late.toml"), text).unwrap();
     let said: Vec<String> = credd::catalogue::lint(folder.path()).iter().map(ToString::to_string).collect();
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].contains("late.toml:5:1: never reached"), "{}", said[0]);
 }
+
+#[test]
+fn lint_finds_rules_that_cannot_hold_and_rules_that_reach_too_far() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = [
+        ("credential_revoked", "text = \"err\""),
+        ("credential_revoked", "text = \"Message\""),
+        ("credential_rejected", "surface = [\"probe\", \"api\"]"),
+        ("client_misconfigured", "body = { \"/error\" = \"x\", \"/error/code\" = 5 }"),
+        ("credential_revoked", "status = [500, 503], body = { \"/dead\" = true }"),
+        ("rate_limit_reached", "status = 429, body = { \"/a\" = 1 }"),
+        ("rate_limit_reached", "status = 503, body = { \"/a\" = 1 }"),
+        ("upstream_unavailable", "status = [429, 503], body = { \"/a\" = 1, \"/b\" = 2 }"),
+        ("insufficient_scope", "text = \"rate limit\""),
+        ("insufficient_scope", "status = 403, text = \"needs the role\""),
+    ];
+    let rules = rules.map(|(word, when)| format!("[[failure]]\nsubtype = \"{word}\"\nwhen = {{ {when} }}\n")).concat();
+    let text = format!("extends = \"rfc6749\"\ndefinitive = [\"E1\", \"E1\"]\n{rules}");
+    fs::write(folder.path().join("wide.toml"), text).unwrap();
+    let said: Vec<String> = credd::catalogue::lint(folder.path()).iter().map(ToString::to_string).collect();
+    for words in [
+        "wide.toml:3:1: too broad: \"err\"",
+        "wide.toml:6:1: too broad: \"Message\"",
+        "wide.toml:9:1: too broad: it fires on good answers",
+        "wide.toml:12:1: can never hold: \"/error\"",
+        "wide.toml:15:1: can never hold: from 500 up",
+        "wide.toml:24:1: never reached",
+        "wide.toml:27:1: too broad: it fires on the example",
+        "wide.toml:2:15: \"E1\" is definitive already",
+    ] {
+        assert!(said.iter().any(|line| line.contains(words)), "{words}\n{}", said.join("\n"));
+    }
+    assert_eq!(said.len(), 8, "{}", said.join("\n"));
+}
+
+mod explain;
+mod fuzz;
 
 mod arbitrary {
     use super::*;
@@ -291,7 +375,7 @@ mod arbitrary {
         #[test]
         fn any_reply_is_judged_without_a_panic(
             status in 0u16..1000,
-            surface in 0usize..4,
+            surface in 0..SURFACES.len(),
             presented in prop::sample::select(credd::catalogue::PRESENTED.to_vec()),
             headers in prop::collection::vec(("(www-authenticate|retry-after|ratelimit|x-ratelimit-reset|x-ratelimit-remaining|grpc-message|x-error-message|[a-z-]{1,12})", "\\PC{0,40}"), 0..4),
             body in prop_oneof![

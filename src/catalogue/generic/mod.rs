@@ -1,9 +1,14 @@
 //! What holds for a provider that nobody described: reads a reply by its structure and the common phrasings.
 
 mod challenge;
+mod claim;
 mod lexicon;
+mod localised;
+mod members;
 mod observe;
 mod page;
+mod search;
+mod words;
 
 pub use observe::{Form, Observed};
 
@@ -43,11 +48,13 @@ pub struct Finding {
     pub needs_human: Option<bool>,
     /// Which statement of the reply decided, if one did.
     pub statement: Option<usize>,
+    /// From which byte on it is worth quoting.
+    pub from: usize,
 }
 
 impl Finding {
     fn of(failure: Failure, cause: &'static str) -> Self {
-        Self { failure, cause, retryable: None, needs_human: None, statement: None }
+        Self { failure, cause, retryable: None, needs_human: None, statement: None, from: 0 }
     }
 
     fn retryable(self, retryable: bool) -> Self {
@@ -89,14 +96,28 @@ pub fn judge(observed: &Observed<'_>) -> Finding {
     if (200..300).contains(&status) && !observed.claims_error() {
         return by_status(observed, status);
     }
-    let best = (0..ENTRIES.len()).find_map(|entry| {
-        let says = |at: &usize| counts(observed, *at, entry) && lexicon::says(entry, &observed.statements[*at].words);
-        (0..observed.statements.len()).find(says).map(|at| (entry, at))
-    });
+    let candidates: Vec<_> = observed.statements.iter().map(|said| search::candidates(&said.words)).collect();
+    let mut left = candidates.iter().fold(0, |all, some| all | some);
+    let mut best = None;
+    while left != 0 && best.is_none() {
+        let entry = left.trailing_zeros() as usize;
+        left &= left - 1;
+        let says = |at: &usize| {
+            candidates[*at] >> entry & 1 == 1
+                && counts(observed, *at, entry)
+                && search::says(entry, &observed.statements[*at].words)
+        };
+        best = (0..candidates.len()).find(says).map(|at| (entry, at));
+    }
     match best {
         Some((entry, at)) => {
             let finding = meaning(observed, ENTRIES[entry].meaning, ENTRIES[entry].name);
-            Finding { statement: Some(at), ..finding }
+            // A server in trouble says much; never that a person must act on a credential.
+            if status >= 500 && finding.failure == Failure::CredentialRevoked {
+                return by_status(observed, status);
+            }
+            let said = &observed.statements[at];
+            Finding { statement: Some(at), from: search::place(entry, &said.words, &said.raw), ..finding }
         }
         None => by_status(observed, status),
     }
@@ -105,7 +126,8 @@ pub fn judge(observed: &Observed<'_>) -> Finding {
 /// Whether a phrase may decide under this status: some statuses speak louder than words.
 fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
     use Meaning::{
-        Challenge, Dead, DeadGrant, Expired, ExpiredOrDead, Money, Network, Pending, Rate, Skew, Unavailable,
+        Ambiguous, Challenge, Config, Dead, DeadGrant, Expired, ExpiredOrDead, Money, Network, Pending, Rate, Rejected,
+        Scope, Skew, Unavailable, Unrelated,
     };
     let statement = &observed.statements[at];
     let meaning = ENTRIES[entry].meaning;
@@ -122,29 +144,100 @@ fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
     if ENTRIES[entry].name == "invalid_request" && !token_endpoint {
         return false;
     }
+    let name = ENTRIES[entry].name;
+    let publish = observed.refusal.surface == Surface::Publish;
+    // Where the address itself is the credential, a link that is over is nothing else.
+    if matches!(name, "one_time_code_expired" | "signature_expired")
+        && matches!(observed.refusal.presented, "signed_url" | "sas_token")
+    {
+        return false;
+    }
+    // Many things are over, deleted or invalid; outside the token endpoint it must be said of what was presented.
+    if !token_endpoint && matches!(observed.status(), 200..=299 | 400 | 403) {
+        let named = names_credential(&statement.words) || statement.header;
+        let whole = statement.code && matches!(statement.words.as_str(), "expired" | "revoked");
+        if name == "expired"
+            && !named
+            && !whole
+            && !statement.words.contains("request has expired")
+            && !statement.words.contains("request expired")
+        {
+            return false;
+        }
+    }
     match observed.status() {
         300..=399 | 451 => false,
-        429 => {
-            matches!(meaning, Money | Unavailable | Challenge | Rate | Network) && ENTRIES[entry].name != "try_later"
+        // Who says when to come again means a limit, whatever it sells beside it.
+        429 if meaning == Money && statement.words.contains("try again in") => false,
+        429 => matches!(meaning, Money | Unavailable | Challenge | Rate | Network) && name != "try_later",
+        // Never proof that a grant is dead. SOAP 1.1 sends every fault with 500 (§6.2).
+        500.. => match meaning {
+            Expired | Skew | Rate | Unavailable => about_credential(&statement.words, meaning),
+            Rejected | Ambiguous | Config | Scope | ExpiredOrDead | Unrelated => {
+                observed.form == Form::Xml && observed.status() == 500 && names_credential(&statement.words)
+            }
+            _ => false,
+        },
+        404 if publish && names_credential(&statement.words) => {
+            !matches!(meaning, Unrelated | Pending | Meaning::Challenge)
         }
-        // Never proof that a grant is dead.
-        500.. => matches!(meaning, Expired | Skew | Rate) && about_credential(&statement.words, meaning),
         404 | 405 | 406 | 409 | 410 | 411..=418 | 422 if !token_endpoint => match meaning {
-            Dead | DeadGrant | Expired | ExpiredOrDead => about_credential(&statement.words, meaning),
+            Dead | DeadGrant | Expired | ExpiredOrDead => {
+                about_credential(&statement.words, meaning)
+                    || (meaning == Dead && statement.words.contains("your account"))
+            }
             Rate | Skew | Money => true,
+            Unrelated => true,
             Pending => observed.status() == 409,
             _ => false,
         },
         // A bare "forbidden" repeats the status, and only there does it mean rights.
-        400 | 401 if ENTRIES[entry].name == "forbidden" && !token_endpoint => false,
-        402 => matches!(meaning, Meaning::Unrelated | Rate),
+        400 | 401 if name == "forbidden" && !token_endpoint => false,
+        // "Not authorized for this resource" under 401 is the status in words; under 403 it is about rights.
+        401 if name == "permission" && BARE.iter().any(|bare| statement.words.ends_with(bare)) => false,
+        // A validation error may name anybody's organization.
+        400 if name == "organization_unknown" => false,
+        402 => matches!(meaning, Unrelated | Rate),
         _ => true,
     }
 }
 
+/// Sentences that any 401 may carry.
+const BARE: [&str; 4] = [
+    "not authorized to access this resource",
+    "not authorized for this resource",
+    "not authorized to access this page",
+    "not authorized to access this endpoint",
+];
+
+/// Whether words speak of something that is presented; of other languages one cannot tell.
+fn names_credential(words: &str) -> bool {
+    const NOUNS: [&str; 18] = [
+        "token",
+        "key",
+        "credential",
+        "session",
+        "jwt",
+        "secret",
+        "signature",
+        "auth",
+        "login",
+        "log in",
+        "password",
+        "certificate",
+        "grant",
+        "assertion",
+        "cookie",
+        "bearer",
+        "sas",
+        "link",
+    ];
+    !words.is_ascii() || NOUNS.iter().any(|noun| words.contains(noun))
+}
+
 fn about_credential(words: &str, meaning: Meaning) -> bool {
     let nouns = ["token", "key", "credential", "session", "jwt", "webhook", "secret", "signature", "no service"];
-    meaning == Meaning::Rate || nouns.iter().any(|noun| words.contains(noun))
+    matches!(meaning, Meaning::Rate | Meaning::Unavailable) || nouns.iter().any(|noun| words.contains(noun))
 }
 
 fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str) -> Finding {
@@ -168,9 +261,31 @@ fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str) -> Fin
     {
         return Finding::of(ClientMisconfigured, "one_time_code");
     }
+    let status = observed.status();
     match meaning {
+        // RFC 8628 §3.5, RFC 6749 §4.1.2.1: the person said no.
+        Meaning::Scope
+            if name == "forbidden" && is_one_time(presented) && observed.refusal.surface == Surface::TokenEndpoint =>
+        {
+            Finding::of(CredentialRevoked, "consent_denied")
+        }
+        // A scope that a call lacks, or one that a token request must not ask for.
+        Meaning::Config if name == "scope" && observed.refusal.surface != Surface::TokenEndpoint => {
+            Finding::of(InsufficientScope, name)
+        }
+        // "Unauthorized" under 403: who it is, is known; what it may, is not enough.
+        Meaning::Rejected
+            if name == "unauthorized"
+                && status == 403
+                && observed.refusal.surface != Surface::TokenEndpoint
+                && !observed.flagged() =>
+        {
+            Finding::of(InsufficientScope, name)
+        }
         Meaning::Skew => Finding::of(ClientMisconfigured, name).retryable(true).no_human(),
         Meaning::Dead | Meaning::DeadGrant => Finding::of(CredentialRevoked, name),
+        // What a cache has forgotten was never said to be over; a token that is minted anew will be in it.
+        Meaning::Expired if fixed && name == "not_in_cache" => Finding::of(CredentialRejected, name),
         Meaning::Expired if grant || fixed => Finding::of(CredentialRevoked, name),
         Meaning::Expired => Finding::of(CredentialExpired, name),
         Meaning::ExpiredOrDead if grant || fixed => Finding::of(CredentialRevoked, name),
@@ -207,6 +322,7 @@ fn by_status(observed: &Observed<'_>, status: u16) -> Finding {
         NotACredentialFailure, RateLimitReached, Unclassified, UpstreamUnavailable,
     };
     let token_endpoint = observed.refusal.surface == Surface::TokenEndpoint;
+    let publish = observed.refusal.surface == Surface::Publish;
     let says = !observed.statements.is_empty();
     match status {
         300..=399 => Finding::of(ClientMisconfigured, "redirect"),
@@ -218,6 +334,7 @@ fn by_status(observed: &Observed<'_>, status: u16) -> Finding {
         401 | 498 => Finding::of(CredentialRejected, "status"),
         419 | 440 => Finding::of(CredentialExpired, "session_timeout"),
         402 => Finding::of(NotACredentialFailure, "payment_required").human(),
+        403 if publish => Finding::of(InsufficientScope, "publish_forbidden"),
         403 if !says => Finding::of(InsufficientScope, "status"),
         403 if observed.form == Form::Text => Finding::of(NotACredentialFailure, "status").human(),
         407 => Finding::of(ClientMisconfigured, "proxy_authentication"),
@@ -228,6 +345,8 @@ fn by_status(observed: &Observed<'_>, status: u16) -> Finding {
         400 | 403 if token_endpoint => Finding::of(Unclassified, "unknown_reply"),
         200..=299 if token_endpoint && says => Finding::of(Unclassified, "unknown_reply"),
         200..=299 => Finding::of(NotACredentialFailure, "no_error"),
+        // Registries do not tell strangers that a package exists: whoever may not write it is told that it is not there.
+        404 if publish => Finding::of(CredentialRejected, "publish_not_found"),
         400..=499 => Finding::of(NotACredentialFailure, "request"),
         _ => Finding::of(Unclassified, "unknown_reply"),
     }

@@ -5,7 +5,11 @@ use std::{borrow::Cow, sync::LazyLock};
 use regex::Regex;
 use serde_json::Value;
 
-use super::{challenge, lexicon::normalise};
+use super::{
+    challenge,
+    members::{AWAY, SPEAKING, grpc, leaves, percent_decoded, tells_reason},
+    words::normalise,
+};
 use crate::catalogue::Refusal;
 
 /// No more of a body is read; an error is not longer, and time stays linear.
@@ -93,25 +97,6 @@ impl<'a> Observed<'a> {
         }
     }
 
-    /// Whether a reply with a status of success says at all that something went wrong.
-    pub fn claims_error(&self) -> bool {
-        if self.statements.iter().any(|statement| statement.header) {
-            return true;
-        }
-        let Some(Value::Object(object)) = &self.json else { return false };
-        let says = |value: &Value| match value {
-            Value::Null | Value::Bool(false) => false,
-            Value::String(text) => !text.is_empty(),
-            Value::Array(list) => !list.is_empty(),
-            _ => true,
-        };
-        object.iter().any(|(name, value)| {
-            let name = name.to_ascii_lowercase();
-            let denied = matches!(name.as_str(), "ok" | "success" | "succeeded") && value == &Value::Bool(false);
-            denied || (says(value) && (name.starts_with("err") || name.starts_with("fault") || name == "exception"))
-        })
-    }
-
     /// A header's value.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.refusal.reply.header(name)
@@ -146,6 +131,10 @@ impl<'a> Observed<'a> {
                             _ => {}
                         }
                     }
+                }
+                // Names of rights that a call needs and lacks.
+                "x-required-permission" | "x-required-scope" if reply.status == 403 => {
+                    self.say(&place(), "missing_permission", true);
                 }
                 "grpc-message" => {
                     let plain = percent_decoded(value);
@@ -242,10 +231,19 @@ impl<'a> Observed<'a> {
                     }
                 }
                 // A field and what is wrong with it belong together.
-                if let (Some(field), Some(code)) = (object.get("field"), object.get("code"))
-                    && let (Some(field), Some(code)) = (field.as_str(), code.as_str())
-                {
-                    self.say(place, &format!("{field} {code}").replace('_', " "), false);
+                let text = |name: &str| object.get(name).and_then(Value::as_str);
+                if let (Some(field), Some(code)) = (text("field"), text("code")) {
+                    let of = text("resource").map_or(String::new(), |of| normalise(of, true) + " ");
+                    self.say(place, &format!("{of}{field} {code}").replace('_', " "), false);
+                }
+                // `"errors": {"token": ["is invalid"]}`
+                if place.ends_with("errors") {
+                    for (name, value) in object.iter().take(8) {
+                        let first = value.as_array().and_then(|list| list.first()).unwrap_or(value);
+                        if let Some(text) = first.as_str().filter(|_| !SPEAKING.contains(&name.as_str())) {
+                            self.say(place, &format!("{name} {text}"), false);
+                        }
+                    }
                 }
                 for (name, value) in object {
                     if (value.is_object() || value.is_array()) && !AWAY.contains(&name.as_str()) {
@@ -269,7 +267,8 @@ impl<'a> Observed<'a> {
 
     fn member(&mut self, place: &str, name: &str, value: &Value) {
         let key: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-        if !SPEAKING.contains(&key.as_str()) {
+        let speaks = ["message", "errorcode", "errordescription", "reason", "msg"].iter().any(|end| key.ends_with(end));
+        if !speaks && !SPEAKING.contains(&key.as_str()) {
             return;
         }
         let place = format!("{place} {name}");
@@ -296,104 +295,7 @@ impl<'a> Observed<'a> {
     }
 }
 
-/// Members that carry codes or words of an error, without case and punctuation.
-const SPEAKING: [&str; 40] = [
-    "error",
-    "code",
-    "errorcode",
-    "errorsubcode",
-    "errorsubtype",
-    "suberror",
-    "type",
-    "reason",
-    "errortype",
-    "status",
-    "statuscode",
-    "tag",
-    "category",
-    "name",
-    "id",
-    "issue",
-    "errcode",
-    "errorname",
-    "faultcode",
-    "fault",
-    "subcode",
-    "message",
-    "errordescription",
-    "description",
-    "detail",
-    "details",
-    "msg",
-    "errormessage",
-    "errorsummary",
-    "err",
-    "title",
-    "errormsg",
-    "errors",
-    "faultstring",
-    "authenticationerrordetail",
-    "errmsg",
-    "text",
-    "exception",
-    "errortext",
-    "serviceerrorcode",
-];
-
-/// Members whose insides are the caller's business, not the error's.
-const AWAY: [&str; 8] = ["data", "metadata", "result", "links", "request", "input", "params", "signInOptions"];
-
 static PAIR: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#""([A-Za-z_.\-]{1,40})"\s*:\s*"((?:[^"\\]|\\.){0,600})"?"#).expect("constant"));
 /// Codes that stand inside a sentence.
 static EMBEDDED_CODE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\bAADSTS\d{4,8}\b").expect("constant"));
-
-/// Headers by which services tell the reason of a refusal.
-fn tells_reason(name: &str) -> bool {
-    let told =
-        ["error-code", "error-message", "denied-reason", "loginreason", "-notice", "errortype", "error-description"];
-    name.starts_with("x-error") || told.iter().any(|end| name.ends_with(end))
-}
-
-/// The HTTP status that a gRPC status stands for.
-fn grpc(value: &str) -> Option<u16> {
-    Some(match value.trim() {
-        "16" => 401,
-        "7" => 403,
-        "8" => 429,
-        "5" => 404,
-        "3" | "9" | "11" => 400,
-        "6" | "10" => 409,
-        "1" | "2" | "4" | "13" | "14" | "15" => 503,
-        "12" => 501,
-        _ => return None,
-    })
-}
-
-fn percent_decoded(value: &str) -> String {
-    let plain = value.replace('+', "%2B");
-    url::form_urlencoded::parse(plain.as_bytes()).map(|(name, _)| name.into_owned()).next().unwrap_or_default()
-}
-
-/// Elements that hold text alone: name without prefix, and text.
-fn leaves(xml: &str) -> impl Iterator<Item = (&str, &str)> {
-    let mut rest = xml;
-    std::iter::from_fn(move || {
-        loop {
-            let open = rest.find('<')?;
-            let close = open + rest[open..].find('>')?;
-            let tag = &rest[open + 1..close];
-            let after = &rest[close + 1..];
-            rest = after;
-            if tag.starts_with(['/', '?', '!']) || tag.ends_with('/') {
-                continue;
-            }
-            let end = after.find('<').unwrap_or(after.len());
-            let (text, name) = (after[..end].trim(), tag.split_whitespace().next().unwrap_or_default());
-            if after[end..].starts_with("</") && !text.is_empty() {
-                rest = &after[end..];
-                return Some((name.rsplit(':').next().unwrap_or(name), text));
-            }
-        }
-    })
-}

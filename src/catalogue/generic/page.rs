@@ -1,7 +1,7 @@
 //! Pages for people where an API's answer should be: gateways, portals, firewalls, noise. They prove nothing about a
 //! credential.
 
-use super::{Finding, Form, Observed};
+use super::{Finding, Form, Observed, words::normalise};
 use crate::credential::Failure;
 
 /// What a page, or bytes that are no text, mean by their status; `None` for replies that speak for themselves.
@@ -36,6 +36,22 @@ pub fn judge(observed: &Observed<'_>) -> Option<Finding> {
         403 if says(&["rate limit", "too many requests", "error 1015"]) => {
             Finding::of(Failure::RateLimitReached, "page")
         }
+        // A service's own page, whose heading says what a gateway's never would.
+        403 if heading(&text).is_some_and(|words| {
+            ["authentication information", "invalid token", "invalid api", "invalid credential"]
+                .iter()
+                .any(|sign| words.contains(sign))
+        }) =>
+        {
+            Finding::of(Failure::CredentialRejected, "page")
+        }
+        403 if heading(&text).is_some_and(|words| {
+            ["isnt allowed to", "is not allowed to", "permission to"].iter().any(|sign| words.contains(sign))
+                && ["user", "project", "repository", "upload"].iter().any(|sign| words.contains(sign))
+        }) =>
+        {
+            Finding::of(Failure::InsufficientScope, "page")
+        }
         403 | 406 | 451 => Finding::of(Failure::NotACredentialFailure, "web_application_firewall").human(),
         402 => Finding::of(Failure::NotACredentialFailure, "payment_required").human(),
         429 => Finding::of(Failure::RateLimitReached, "page"),
@@ -45,4 +61,12 @@ pub fn judge(observed: &Observed<'_>) -> Option<Finding> {
         400..=499 => Finding::of(Failure::NotACredentialFailure, "page"),
         _ => Finding::of(Failure::UpstreamUnavailable, "gateway"),
     })
+}
+
+/// The words of a page's title.
+fn heading(page: &str) -> Option<String> {
+    let start = page.find("<title")?;
+    let start = start + page[start..].find('>')? + 1;
+    let end = page[start..].find('<').unwrap_or(page.len() - start);
+    Some(normalise(&page[start..start + end], false))
 }

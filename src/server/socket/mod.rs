@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `GET /v1/tokens/{name}` | the token; `ETag` is its generation, `If-None-Match` gives 304; `?min_ttl=30s` joins or starts a refresh, `?wait=30s` waits for the next generation |
 //! | `GET /v1/watch?names=a,b` | server-sent events `token`, `state`, `withdrawn`, `removed`: what is, then each change |
-//! | `POST /v1/tokens/{name}/refused` | `{generation, status, headers, body}` of an upstream's no; answered with `{verdict, message, token}` |
+//! | `POST /v1/tokens/{name}/refused` | `{generation, status, headers, body, surface}` of an upstream's no; answered with `{verdict, message, token}` |
 //! | `GET /v1/credentials` | what the caller may read, and how it does |
 
 mod answer;

@@ -5,13 +5,14 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use hyper::body::Incoming;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use super::{Desk, Response, answer};
 use crate::{
+    catalogue::{SURFACES, Surface},
     credential::{Generation, Reply},
     publish::{Answer, Ask, Edition, Peer},
     web::{self, AuthFailure, Problem},
@@ -25,6 +26,9 @@ struct Refusal {
     generation: Generation,
     /// The upstream's status.
     status: u16,
+    /// Where it was met, in the catalogue's words; `api` where it is not said.
+    #[serde(default = "api", deserialize_with = "as_surface")]
+    surface: Surface,
     /// Its headers: an object, whose values may be lists, or a list of pairs.
     #[serde(default)]
     headers: Headers,
@@ -59,6 +63,16 @@ impl fmt::Debug for Refusal {
     }
 }
 
+fn api() -> Surface {
+    Surface::Api
+}
+
+fn as_surface<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Surface, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    let found = SURFACES.iter().find(|(name, _)| *name == word).map(|(_, surface)| *surface);
+    found.ok_or_else(|| D::Error::custom("no such surface"))
+}
+
 fn as_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Zeroizing<String>>, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
         Value::Null => None,
@@ -74,9 +88,10 @@ impl Refusal {
             .map_err(|error| {
                 format!(
                     "line {} column {}: this is not {{\"generation\": number, \"status\": number, \"headers\": object, \
-                     \"body\": text}}",
+                     \"body\": text}}, with a \"surface\" if it was not an API's call: {}",
                     error.line(),
-                    error.column()
+                    error.column(),
+                    SURFACES.map(|(word, _)| word).join(", ")
                 )
             })
             .and_then(|refusal| match refusal.status {
@@ -126,8 +141,8 @@ impl Desk {
                 .bad_request(&format!("{id} has no generation {used} yet; it is at {}", edition.view.generation));
         }
         let (answer, answered) = oneshot::channel();
-        let ask =
-            Ask::Refused { id, generation: used, reply: refusal.reply(), actor: format!("uid {}", peer.uid), answer };
+        let (surface, actor) = (refusal.surface, format!("uid {}", peer.uid));
+        let ask = Ask::Refused { id, generation: used, surface, reply: refusal.reply(), actor, answer };
         let judged = async {
             self.parts.asks.put(ask).await.ok()?;
             answered.await.ok()
@@ -204,5 +219,14 @@ mod tests {
             assert!(!Refusal::parse(bad.as_bytes()).unwrap_err().contains("canary"));
         }
         assert!(Refusal::parse(br#"{"generation":1,"status":42}"#).is_err());
+        let elsewhere = Refusal::parse(br#"{"generation":1,"status":404,"surface":"canary"}"#).unwrap_err();
+        assert!(elsewhere.contains("publish") && !elsewhere.contains("canary"), "{elsewhere}");
+    }
+
+    #[test]
+    fn where_it_was_met_may_be_said() {
+        let surface = |document: &str| Refusal::parse(document.as_bytes()).unwrap().surface;
+        assert_eq!(surface(r#"{"generation":1,"status":404}"#), Surface::Api);
+        assert_eq!(surface(r#"{"generation":1,"status":404,"surface":"publish"}"#), Surface::Publish);
     }
 }

@@ -2,22 +2,24 @@
 
 use super::answer;
 use crate::board::{Board, CANARY, soon};
-use credd::{credential::Failure, credential::Generation, credential::Verdict, publish::Answer, publish::Ask};
+use credd::{
+    catalogue::Surface, credential::Failure, credential::Generation, credential::Verdict, publish::Answer, publish::Ask,
+};
 
 #[tokio::test]
 async fn a_refusal_is_judged_and_brings_the_newer_token() {
     let mut board = Board::new().await;
     board.put("bot", 5, 600);
     let mut client = board.connect().await;
-    let refusal = r#"{"generation":5,"status":401,"headers":{"WWW-Authenticate":"Bearer error=\"invalid_token\""},"body":"{\"error\":\"x\"}"}"#;
+    let refusal = r#"{"generation":5,"status":401,"surface":"publish","headers":{"WWW-Authenticate":"Bearer error=\"invalid_token\""},"body":"{\"error\":\"x\"}"}"#;
     let length = refusal.len();
     let request = format!(
         "POST /v1/tokens/bot/refused HTTP/1.1\r\nhost: x\r\ncontent-type: application/json; charset=utf-8\r\n\
          content-length: {length}\r\n\r\n{refusal}"
     );
     client.send(&request).await;
-    let Ask::Refused { generation, reply, answer: to, .. } = board.ask().await else { panic!("another ask") };
-    assert_eq!((generation, reply.status), (Generation(5), 401));
+    let Ask::Refused { generation, surface, reply, answer: to, .. } = board.ask().await else { panic!("another ask") };
+    assert_eq!((generation, surface, reply.status), (Generation(5), Surface::Publish, 401));
     assert_eq!(reply.header("www-authenticate"), Some("Bearer error=\"invalid_token\""));
     assert_eq!(reply.body, b"{\"error\":\"x\"}");
     board.put("bot", 6, 600);

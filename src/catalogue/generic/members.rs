@@ -1,0 +1,106 @@
+//! Where replies keep what they say: the names of members, headers and elements, whatever the envelope.
+
+/// Members that carry codes or words of an error, without case and punctuation.
+pub const SPEAKING: [&str; 48] = [
+    "ecode",
+    "hint",
+    "explanation",
+    "summary",
+    "value",
+    "typekey",
+    "errorkey",
+    "cause",
+    "error",
+    "code",
+    "errorcode",
+    "errorsubcode",
+    "errorsubtype",
+    "suberror",
+    "type",
+    "reason",
+    "errortype",
+    "status",
+    "statuscode",
+    "tag",
+    "category",
+    "name",
+    "id",
+    "issue",
+    "errcode",
+    "errorname",
+    "faultcode",
+    "fault",
+    "subcode",
+    "message",
+    "errordescription",
+    "description",
+    "detail",
+    "details",
+    "msg",
+    "errormessage",
+    "errorsummary",
+    "err",
+    "title",
+    "errormsg",
+    "errors",
+    "faultstring",
+    "authenticationerrordetail",
+    "errmsg",
+    "text",
+    "exception",
+    "errortext",
+    "serviceerrorcode",
+];
+
+/// Members whose insides are the caller's business, not the error's.
+pub const AWAY: [&str; 8] = ["data", "metadata", "result", "links", "request", "input", "params", "signInOptions"];
+
+/// Headers by which services tell the reason of a refusal.
+pub fn tells_reason(name: &str) -> bool {
+    let told =
+        ["error-code", "error-message", "denied-reason", "loginreason", "-notice", "errortype", "error-description"];
+    name.starts_with("x-error") || told.iter().any(|end| name.ends_with(end))
+}
+
+/// The HTTP status that a gRPC status stands for.
+pub fn grpc(value: &str) -> Option<u16> {
+    Some(match value.trim() {
+        "16" => 401,
+        "7" => 403,
+        "8" => 429,
+        "5" => 404,
+        "3" | "9" | "11" => 400,
+        "6" | "10" => 409,
+        "1" | "2" | "4" | "13" | "14" | "15" => 503,
+        "12" => 501,
+        _ => return None,
+    })
+}
+
+pub fn percent_decoded(value: &str) -> String {
+    let plain = value.replace('+', "%2B");
+    url::form_urlencoded::parse(plain.as_bytes()).map(|(name, _)| name.into_owned()).next().unwrap_or_default()
+}
+
+/// Elements that hold text alone: name without prefix, and text.
+pub fn leaves(xml: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut rest = xml;
+    std::iter::from_fn(move || {
+        loop {
+            let open = rest.find('<')?;
+            let close = open + rest[open..].find('>')?;
+            let tag = &rest[open + 1..close];
+            let after = &rest[close + 1..];
+            rest = after;
+            if tag.starts_with(['/', '?', '!']) || tag.ends_with('/') {
+                continue;
+            }
+            let end = after.find('<').unwrap_or(after.len());
+            let (text, name) = (after[..end].trim(), tag.split_whitespace().next().unwrap_or_default());
+            if after[end..].starts_with("</") && !text.is_empty() {
+                rest = &after[end..];
+                return Some((name.rsplit(':').next().unwrap_or(name), text));
+            }
+        }
+    })
+}
