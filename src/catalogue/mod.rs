@@ -11,6 +11,8 @@ mod provider;
 mod redact;
 mod retry;
 mod rule;
+mod scopes;
+mod session;
 mod tokens;
 mod toml_reader;
 
@@ -19,17 +21,18 @@ pub use file::{PRESENTED, SURFACES};
 pub use lint::lint;
 pub use problem::Problem;
 pub use provider::{
-    Answer, Assertion, ClientAuthentication, Consent, Fact, Pkce, Probe, Provider, RateLimit, Request, Reset, Response,
-    Token, Topic,
+    Answer, Assertion, ClientAuthentication, Consent, Fact, NarrowBy, Narrowing, Pkce, Probe, Provider, RateLimit,
+    Request, Reset, Response, Token, Topic,
 };
 pub use rule::{Example, Rule, Rules, Test, When};
+pub use scopes::{ScopeGap, scopes};
 pub use tokens::TokensError;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use crate::credential::{ExpirySource, Kind, Reply, Secret};
+use crate::credential::{ExpirySource, Kind, Reply, Secret, Value};
 
 /// `EMBEDDED`: every file of `providers/`, put here by the build script.
 mod embedded {
@@ -231,8 +234,8 @@ pub struct Refusal<'a> {
 /// What a token endpoint's good answer brings, normalised (RF-27 to RF-35).
 #[derive(Clone, Debug)]
 pub struct Tokens {
-    /// The new access token.
-    pub access_token: Secret,
+    /// The new access token, or session.
+    pub value: Value,
     /// A new refresh token; absent, empty and null mean "keep the old one".
     pub refresh_token: Option<Secret>,
     /// As given.
@@ -257,6 +260,8 @@ pub fn presented(kind: Kind, surface: Surface) -> &'static str {
         (Kind::JwtBearer, Surface::TokenEndpoint) => "service_account_jwt",
         (Kind::ApiKey, _) => "api_key",
         (Kind::Pat, _) => "pat",
+        (Kind::AwsAccessKey, _) | (Kind::AwsSession, Surface::TokenEndpoint) => "signing_key",
+        (Kind::AwsSession, _) => "sts_session",
         (Kind::RefreshToken | Kind::ClientCredentials | Kind::JwtBearer, _) => "oauth_access_token",
     }
 }

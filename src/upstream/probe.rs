@@ -5,13 +5,18 @@ use http::{
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
 };
 
-use super::{PROBE_BUDGET, Subject, Unmakable, fill, grant};
+use jiff::Timestamp;
+
+use super::{PROBE_BUDGET, Subject, Unmakable, aws, fill, grant};
 use crate::{credential::Secret, fetch::Call};
 
 const TOKEN: &str = "{access_token}";
 
 /// The request that proves a credential.
-pub(super) fn call(subject: &Subject) -> Result<Call, Unmakable> {
+pub(super) fn call(subject: &Subject, now: Timestamp) -> Result<Call, Unmakable> {
+    if subject.kind.signs() {
+        return aws::probe(subject, now);
+    }
     let probe = subject.provider.probe.as_ref();
     let token = subject.material.access_token.as_ref().ok_or(Unmakable::Missing("access_token"))?;
     let value = |name: &str| match name {

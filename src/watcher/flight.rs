@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use jiff::SignedDuration;
 use uuid::Uuid;
 
-use super::{Admission, House, LoadReason, Message, Shard, effects::Note, interpret};
+use super::{Admission, House, LoadReason, Message, Shard, cuts, effects::Note, interpret};
 use crate::{
     clock::Now,
     credential::{CredentialId, Failure, Fingerprint, Generation, Material, Reply, Rotation, Verdict},
@@ -157,6 +157,7 @@ impl Shard {
             self.house.metrics.credd_upstream_request_duration_seconds.with_label_values(&[&provider.name, "refresh"]);
         observe.observe(duration.as_secs_f64());
         let outcome = interpret::refresh(&provider, watched.assignment.kind, &landing, watched.life.last_life);
+        let outcome = cuts::held_to_its_width(outcome, &watched.assignment);
         let endpoint = watched.assignment.endpoint();
         let (attempt, trigger) = (landing.attempt, landing.trigger);
         let replied = matches!(&landing.result, Ok(Exchange::Replied(reply)) if reply.is_success());
@@ -177,6 +178,7 @@ impl Shard {
                     verdict.failure != Failure::UpstreamUnavailable,
                 );
                 self.count_failure(id, &verdict, "refresh");
+                let verdict = self.refused_the_whole(id, verdict).await;
                 if let Some(watched) = self.watched.get_mut(id) {
                     watched.last_verdict = Some(verdict.clone());
                 }

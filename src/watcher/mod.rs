@@ -5,6 +5,7 @@
 
 mod adopt;
 mod asks;
+mod cuts;
 mod deadlines;
 mod effects;
 mod endpoint;
@@ -27,7 +28,7 @@ pub use stores::StoreReport;
 pub use watched::Assignment;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -92,9 +93,7 @@ impl House {
     }
 
     fn learn(&self, material: &Material) {
-        let Material { access_token, refresh_token, client_secret, private_key, .. } = material;
-        let secrets = [access_token, refresh_token, client_secret, private_key].into_iter().flatten();
-        secrets.for_each(|secret| (self.secrets)(secret));
+        material.secrets().for_each(|secret| (self.secrets)(secret));
     }
 
     fn note_answer(&self, endpoint: &str, now: Timestamp, answered: bool) {
@@ -168,6 +167,8 @@ struct Shard {
     house: Arc<House>,
     watched: HashMap<CredentialId, Watched>,
     deadlines: Deadlines,
+    /// The cuts of each whole.
+    cuts: HashMap<CredentialId, BTreeSet<CredentialId>>,
     /// Those of a life that ended in a panic: they begin anew from the ledger.
     lost: Vec<Assignment>,
     /// Refresh requests of this shard that are out.
@@ -186,8 +187,8 @@ impl Shard {
         asks: mpsc::Receiver<Ask>,
     ) -> Self {
         let (back, inbox) = inbox;
-        let (watched, deadlines) = (HashMap::new(), Deadlines::default());
-        Self { number, house, watched, deadlines, lost: Vec::new(), air: TaskTracker::new(), inbox, back, asks }
+        let (watched, deadlines, cuts) = (HashMap::new(), Deadlines::default(), HashMap::new());
+        Self { number, house, watched, deadlines, cuts, lost: Vec::new(), air: TaskTracker::new(), inbox, back, asks }
     }
 
     /// Until told to stop. Flights that are out then still report: the fleet drains them before it drops the doors.
@@ -339,12 +340,11 @@ impl Shard {
 
     /// Changes a fact beside the lifecycle and publishes it.
     fn flag(&mut self, id: &CredentialId, change: impl FnOnce(&mut watched::Flags)) {
-        let now = self.house.clock.now();
         let Some(watched) = self.watched.get_mut(id) else { return };
         let before = watched.flags;
         change(&mut watched.flags);
-        if watched.flags != before && !watched.leaving {
-            self.house.publisher.set(watched.published(now));
+        if watched.flags != before {
+            self.publish(id);
         }
     }
 }

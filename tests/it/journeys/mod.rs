@@ -1,11 +1,16 @@
 //! Whole journeys: what a user of credd lives through, from the settings file to the token in a reader's hand.
 
+#[cfg(feature = "aws")]
+mod aws;
 mod commands;
+mod cuts;
 mod ends;
 mod homes;
 mod lost;
 mod outages;
 mod reading;
 mod revocation;
+mod scopes;
 mod settings;
 mod starting;
+mod uses;
