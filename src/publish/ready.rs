@@ -79,9 +79,14 @@ impl Edition {
         }
     }
 
-    /// The rule that lets a peer read it.
-    pub fn grants(&self, peer: Peer, own_uid: u32) -> Option<&Reader> {
+    /// The rule that a peer falls under; it may send it to a cut of this.
+    pub fn rule(&self, peer: Peer, own_uid: u32) -> Option<&Reader> {
         granted(&self.readers, peer, own_uid)
+    }
+
+    /// The rule that lets a peer read this very credential, and not only a cut of it.
+    pub fn grants(&self, peer: Peer, own_uid: u32) -> Option<&Reader> {
+        self.rule(peer, own_uid).filter(|rule| rule.cut.is_none())
     }
 
     /// Who may read it.

@@ -100,6 +100,8 @@ fn signed(
     const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
     let unsigned = |error: &dyn std::fmt::Display| Unmakable::Key(format!("SigV4: {error}"));
     let body: String = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+    // As AWS's own clients write it; some who speak its API sign what they would have written.
+    let body = body.replace('*', "%2A");
     let token = key.session_token.as_ref().map(|token| token.expose().to_owned());
     let identity = Credentials::new(key.id.as_str(), key.secret.expose(), token, None, "credd").into();
     let region = region(subject);

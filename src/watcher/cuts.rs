@@ -70,11 +70,13 @@ impl Shard {
         self.happen(id, event, Note::quiet(trigger)).await;
     }
 
-    /// The whole lives again: cuts that had given up, or waited for it, are tried once more.
+    /// The whole lives again: cuts that had given up, or waited for it, are tried once more. A cut that still holds the
+    /// dead secret is not: it is told of the new one by the home store, as its whole was.
     pub(super) async fn revive_cuts(&mut self, whole: &CredentialId) {
         for cut in self.cuts_of(whole) {
             let now = self.house.clock.now();
-            let Some(watched) = self.watched.get(&cut) else { continue };
+            let root = |id| Some(self.watched.get(id)?.material.as_ref()?.root()?.clone());
+            let Some(watched) = self.watched.get(&cut).filter(|_| root(&cut) == root(whole)) else { continue };
             let (event, note) = match watched.life.standing() {
                 Standing::Revoked { .. } => (Event::Release, Note::of("released", Trigger::StoreChange)),
                 _ if !watched.life.is_servable(now) => (Event::RefreshNow, Note::quiet(Trigger::StoreChange)),

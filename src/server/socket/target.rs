@@ -77,7 +77,7 @@ impl Desk {
         match target {
             Target::Name(name) => self.cut(Found { slot: self.parts.subscriber.get(name)?, by_name: true }, peer),
             Target::Service(service, uses) => {
-                let may_read = |edition: &Edition| edition.grants(peer, self.own_uid).is_some();
+                let may_read = |edition: &Edition| edition.rule(peer, self.own_uid).is_some();
                 let slot = self.parts.subscriber.narrowest(service, uses, may_read)?;
                 self.cut(Found { slot, by_name: false }, peer)
             }
@@ -86,7 +86,7 @@ impl Desk {
 
     /// What this peer gets of it: itself, or a cut of it.
     fn cut(&self, found: Found, peer: Peer) -> Option<Found> {
-        let slot = match &found.slot.current().grants(peer, self.own_uid)?.cut {
+        let slot = match &found.slot.current().rule(peer, self.own_uid)?.cut {
             None => None,
             // A moment before it is published it is not there; never the whole in its place.
             Some(cut) => Some(self.parts.subscriber.get(cut.as_str())?),

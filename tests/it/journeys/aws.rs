@@ -170,8 +170,6 @@ async fn a_reader_of_a_key_gets_a_session_with_a_policy() {
         aws.url()
     ));
     world.start().await;
-    let cut = world.operator().await.get("/v1/status").await.json();
-    eprintln!("DEBUG {cut}");
     let got = until("a session", async || {
         let got = world.read("agent").await;
         (got.status == 200).then(|| got.json())

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::board::{Board, published};
 use credd::{
+    credential::CredentialId,
     lifecycle::State,
     publish::{Offer, Published, Reader, Uses},
 };
@@ -129,4 +130,38 @@ async fn waiting_and_watching_work_as_they_do_by_name() {
     assert_eq!(other.get("/v1/watch?service=github&use=read&use=nothing-less").await.status, 200);
     assert_eq!(board.connect().await.get("/v1/watch?use=read").await.status, 400);
     assert_eq!(board.connect().await.get("/v1/watch?service=gitlab&use=read").await.status, 404);
+}
+
+#[tokio::test]
+async fn who_is_narrowed_while_he_reads_gets_no_more_of_the_whole() {
+    let board = Board::new().await;
+    board.put("bot", 1, 6000);
+    let (mut client, mut waiting) = (board.connect().await, board.connect().await);
+    client.send("GET /v1/watch?names=bot HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert_eq!(client.head().await.unwrap().status, 200);
+    assert_eq!(client.event().await.unwrap().0, "token");
+    waiting.send("GET /v1/tokens/bot?wait=60s HTTP/1.1\r\nhost: x\r\nif-none-match: \"1\"\r\n\r\n").await;
+    // From now on this reader is sent to a cut.
+    let cut = CredentialId::new("bot.cut-0123abcd").unwrap();
+    let mut narrowed = published(&board, "bot", 2, Some(6000), State::Fresh);
+    narrowed.readers = Arc::from([Reader { cut: Some(cut.clone()), ..crate::board::own() }]);
+    board.publisher.set(narrowed);
+    let told = loop {
+        let (kind, _, told) = client.event().await.unwrap();
+        if kind != "state" {
+            break (kind, told);
+        }
+    };
+    assert_eq!(told.0, "removed", "{}", told.1);
+    let got = waiting.answer().await;
+    assert_eq!((got.status, got.body.contains("access_token")), (404, false), "{}", got.body);
+    let mut reader = board.connect().await;
+    assert_eq!(reader.get("/v1/tokens/bot").await.status, 404, "the whole in its place would be too much");
+    assert_eq!(reader.get("/v1/credentials").await.json()["credentials"], serde_json::json!([]));
+    board.put(cut.as_str(), 1, 6000);
+    let got = reader.get("/v1/tokens/bot").await;
+    assert_eq!((&got.json()["name"], got.header("etag")), (&cut.as_str().into(), Some("\"bot.cut-0123abcd.1\"")));
+    assert_eq!(reader.get("/v1/credentials").await.json()["credentials"][0]["name"], cut.as_str());
+    let report = reader.post("/v1/tokens/bot/refused", r#"{"generation":2,"status":401}"#).await;
+    assert_eq!((report.status, report.body.contains(cut.as_str())), (400, true), "{}", report.body);
 }
