@@ -283,7 +283,8 @@ impl Resources {
         if credential.kind.signs() && !cfg!(feature = "aws") {
             let kind = credential.kind.as_str();
             return Err(StartError::Settings(format!(
-                "credential {id}: kind {kind} needs signatures, and this credd was built without the feature `aws`"
+                "credential {id}: kind {kind} needs signatures, and this credd was built without the feature `aws`; \
+                 use one that was built with the default features"
             )));
         }
         let provider =

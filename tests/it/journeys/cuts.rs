@@ -95,6 +95,13 @@ async fn each_reader_of_an_app_gets_its_own_narrower_token_and_all_die_as_one() 
     let next = world.reader().await.get_with("/v1/tokens/bot?wait=60s", &format!("if-none-match: {tag}\r\n")).await;
     assert!(next.json()["generation"].as_i64() > mine.json()["generation"].as_i64(), "{}", next.body);
 
+    // An operator's hold of the whole holds them all: it is one grant that calls.
+    assert_eq!(world.act("bot", "hold").await.status, 200);
+    world.becomes(&name, "held").await;
+    world.becomes(other, "held").await;
+    assert_eq!(world.act("bot", "release").await.status, 200);
+    world.becomes(&name, "fresh").await;
+
     // The installation is suspended: one death, one incident, and nobody of them has a token.
     let body = json!({ "message": "This installation has been suspended" }).to_string();
     let kind = FaultKind::Raw { status: 403, headers: [].into(), body };
