@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use credd::{
     clock::{Clock, SystemClock},
-    credential::{CredentialId, ExpirySource, Generation, Kind, Secret},
+    credential::{CredentialId, ExpirySource, Generation, Kind, Secret, Value},
     lifecycle::State,
     publish::{Criticality, Published, Token, View},
 };
@@ -46,12 +46,12 @@ pub fn published(number: usize, generation: i64) -> Published {
         flags: vec![],
     };
     let token = Token {
-        access_token: Secret::new("t".repeat(TOKEN)),
+        value: Value::Token(Secret::new("t".repeat(TOKEN))),
         token_type: "Bearer".into(),
         expires_at,
         scope: Some("read write".into()),
         generation,
         unsaved: false,
     };
-    Published { view, token: Some(token), readers: Arc::from([]) }
+    Published { view, token: Some(token), readers: Arc::from([]), offer: None }
 }

@@ -76,6 +76,7 @@ pub fn blank(name: &str) -> Provider {
         probes: Vec::new(),
         revocation_endpoint: None,
         introspection_endpoint: None,
+        narrow: None,
         rotation: Rotation::Unknown,
         grace: None,
         reuse_kills_access_token: true,
@@ -137,6 +138,9 @@ fn read_root(root: &Table<'_, '_>, provider: &mut Provider) {
     }
     if let Some(assertion) = root.table("assertion") {
         read_assertion(&assertion, &mut provider.token);
+    }
+    if let Some(narrow) = root.table("narrow") {
+        set_some(&mut provider.narrow, facts::narrow(&narrow));
     }
     if let Some(rotation) = root.table("rotation") {
         read_rotation(&rotation, provider);

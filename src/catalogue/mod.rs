@@ -12,6 +12,8 @@ mod provider;
 mod redact;
 mod retry;
 mod rule;
+mod scopes;
+mod session;
 mod specimen;
 mod tokens;
 mod toml_reader;
@@ -21,10 +23,11 @@ pub use file::{PRESENTED, SURFACES};
 pub use lint::lint;
 pub use problem::Problem;
 pub use provider::{
-    Answer, Assertion, ClientAuthentication, Consent, Fact, Pkce, Probe, Provider, RateLimit, Request, Reset, Response,
-    Token, Topic,
+    Answer, Assertion, ClientAuthentication, Consent, Fact, NarrowBy, Narrowing, Pkce, Probe, Provider, RateLimit,
+    Request, Reset, Response, Token, Topic,
 };
 pub use rule::{Example, Rule, Rules, Test, When};
+pub use scopes::{ScopeGap, scopes};
 pub use specimen::Specimen;
 pub use tokens::TokensError;
 
@@ -32,7 +35,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use crate::credential::{ExpirySource, Kind, Reply, Secret};
+use crate::credential::{ExpirySource, Kind, Reply, Secret, Value};
 
 /// The JSON Schema of a provider's file, for editors.
 pub const PROVIDER_SCHEMA: &str = include_str!("../../providers/schema.json");
@@ -248,8 +251,8 @@ pub struct Refusal<'a> {
 /// What a token endpoint's good answer brings, normalised (RF-27 to RF-35).
 #[derive(Clone, Debug)]
 pub struct Tokens {
-    /// The new access token.
-    pub access_token: Secret,
+    /// The new access token, or session.
+    pub value: Value,
     /// A new refresh token; absent, empty and null mean "keep the old one".
     pub refresh_token: Option<Secret>,
     /// As given.
@@ -274,6 +277,8 @@ pub fn presented(kind: Kind, surface: Surface) -> &'static str {
         (Kind::JwtBearer, Surface::TokenEndpoint) => "service_account_jwt",
         (Kind::ApiKey, _) => "api_key",
         (Kind::Pat, _) => "pat",
+        (Kind::AwsAccessKey, _) | (Kind::AwsSession, Surface::TokenEndpoint) => "signing_key",
+        (Kind::AwsSession, _) => "sts_session",
         (Kind::RefreshToken | Kind::ClientCredentials | Kind::JwtBearer, _) => "oauth_access_token",
     }
 }

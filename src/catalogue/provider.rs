@@ -27,6 +27,8 @@ pub struct Provider {
     pub revocation_endpoint: Option<String>,
     /// RFC 7662.
     pub introspection_endpoint: Option<String>,
+    /// How a token is narrowed when it is made, where that is known.
+    pub narrow: Option<Narrowing>,
     /// What becomes of the old refresh token.
     pub rotation: Rotation,
     /// How long the old refresh token still works (`rotation = "grace"`).
@@ -228,6 +230,26 @@ impl Provider {
     pub fn probe(&self, kind: Kind) -> Option<&Probe> {
         self.probes.iter().find(|probe| probe.kinds.is_empty() || probe.kinds.contains(&kind))
     }
+}
+
+/// How a token is narrowed when it is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Narrowing {
+    /// Where the request says it.
+    pub by: NarrowBy,
+    /// What may be said: the names that settings may use.
+    pub members: Vec<String>,
+}
+
+/// Where a request for a token says that it shall be narrower than its grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NarrowBy {
+    /// Body members of those names (GitHub App: `repositories`, `permissions`).
+    Body,
+    /// Fewer scopes (RFC 6749 §6 and §4.4.2, RFC 7521 §4.1).
+    Scope,
+    /// A session policy (AWS STS).
+    SessionPolicy,
 }
 
 /// A cheap authenticated request.

@@ -159,7 +159,7 @@ impl Provider {
         };
         let text = |name: &str| body.get(name)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         Ok(Tokens {
-            access_token,
+            value: crate::credential::Value::Token(access_token),
             refresh_token,
             token_type: text("token_type"),
             lifetime,
@@ -303,7 +303,7 @@ mod tests {
     fn fm07_forms_are_read_where_the_file_says_so() {
         let tokens =
             read("github", 200, "access_token=a%2Bb&expires_in=28800&refresh_token=r&token_type=bearer").unwrap();
-        assert_eq!(tokens.access_token, Secret::new("a+b"));
+        assert_eq!(tokens.value, crate::credential::Value::Token(Secret::new("a+b")));
         assert_eq!(tokens.lifetime, Some(Duration::from_secs(28_800)));
         assert!(read("github", 200, "access_token=a&access_token=b").is_err());
         assert!(read("rfc6749", 200, "access_token=a").is_err());

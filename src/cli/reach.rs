@@ -91,6 +91,14 @@ async fn reach(context: &Context, loaded: &Loaded, online: bool) -> Vec<Found> {
                     Err(message) => Found { severity: "failure", path, message },
                 });
             }
+            for (id, credential) in &loaded.config.credentials {
+                let path = format!("credentials.{id}");
+                found.extend(resources.check_cuts(credential).err().map(|message| Found {
+                    severity: "failure",
+                    path,
+                    message,
+                }));
+            }
             if online {
                 found.extend(prove(&resources, loaded, running, &*clock).await);
             }

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     credential::{CredentialId, Kind},
     ledger, lifecycle, pager,
-    publish::{Criticality, Reader},
+    publish::{Criticality, Offer, Reader, Uses},
     server, store, telemetry, upstream,
 };
 
@@ -113,9 +113,29 @@ pub struct Credential {
     /// Who may read it over the socket; default: the daemon's own user.
     #[serde(default)]
     pub readers: Option<Vec<Reader>>,
+    /// Scopes that it needs, as its provider spells them: `credd check --online` tells of keys that have more, or less.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// The service that it is for; default: its provider's name.
+    #[serde(default)]
+    pub service: Option<String>,
+    /// What of the service it is for: a reader that asks for the service gets the narrowest that will do.
+    #[serde(default, rename = "use")]
+    #[schemars(example = &"read")]
+    pub uses: Option<Uses>,
     /// Endpoint, client, scopes and placeholders of its calls.
     #[serde(default)]
     pub upstream: upstream::Settings,
+}
+
+impl Credential {
+    /// What it is offered for; nothing unless the settings name a service or a use, so that nobody comes by a powerful
+    /// credential without being meant to.
+    pub fn offer(&self) -> Option<Offer> {
+        let offered = self.service.is_some() || self.uses.is_some();
+        let service = self.service.as_ref().unwrap_or(&self.provider);
+        offered.then(|| Offer { service: service.clone(), uses: self.uses.clone() })
+    }
 }
 
 fn embedded() -> String {

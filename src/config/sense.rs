@@ -1,5 +1,7 @@
 //! What only the whole file can show: names that point nowhere, values that contradict each other.
 
+mod offers;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::SocketAddr,
@@ -51,6 +53,7 @@ impl<'a> Sense<'a> {
         sense.stores(names.references);
         sense.channels();
         sense.credentials(names.providers);
+        sense.offers();
         sense.problems
     }
 
@@ -263,6 +266,7 @@ impl<'a> Sense<'a> {
             if !policies.contains(credential.policy.as_str()) {
                 self.unknown(&below(&at, "policy"), "policy", &credential.policy, &policies);
             }
+            self.cuts(&at, id, credential);
             let policy = self.config.policies.get(&credential.policy).unwrap_or(&usual);
             let own = (credential.ttl_warn, credential.ttl_fail);
             self.thresholds(&at, own, (own.0.or(policy.ttl_warn), own.1.or(policy.ttl_fail)));
@@ -292,8 +296,7 @@ impl<'a> Sense<'a> {
                 );
             }
             for (index, reader) in credential.readers.iter().flatten().enumerate() {
-                let Ok(Value::Object(rule)) = serde_json::to_value(reader) else { continue };
-                if !rule.iter().any(|(key, value)| key != "name" && !value.is_null()) {
+                if reader.uid.is_none() && reader.gid.is_none() {
                     let at = below(&below(&at, "readers"), &index.to_string());
                     self.report(
                         &at,

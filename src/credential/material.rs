@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::{Generation, Secret};
+use super::{AccessKey, Generation, Kind, Secret, Value as Carried};
 
 /// The secret values behind a credential, as one JSON document of its home store.
 ///
@@ -35,6 +35,10 @@ pub struct Material {
     pub client_secret_expires_at: Option<Timestamp>,
     /// A PEM private key, for assertions.
     pub private_key: Option<Secret>,
+    /// An AWS access key (`access_key_id`, `secret_access_key`, `session_token`, or as AWS itself spells them).
+    pub access_key: Option<AccessKey>,
+    /// A session that was made with that key.
+    pub session: Option<AccessKey>,
     /// Our marker: which grant this is.
     pub grant_id: Option<String>,
     /// Our marker: how far it had come when it was written.
@@ -148,12 +152,19 @@ impl Material {
         material.client_secret = take_secret(&mut object, "client_secret")?;
         material.client_secret_next = take_secret(&mut object, "client_secret_next")?;
         material.private_key = take_secret(&mut object, "private_key")?;
+        material.access_key = take_key(&mut object)?;
+        if let Some(Value::Object(mut session)) = object.remove("session") {
+            material.session = take_key(&mut session)?;
+        }
         material.token_type = take_text(&mut object, "token_type")?;
         material.scope = take_text(&mut object, "scope")?;
         material.client_id = take_text(&mut object, "client_id")?;
         material.grant_id = take_text(&mut object, "grant_id")?;
         material.attempt_id = take_text(&mut object, "attempt_id")?;
         material.expires_at = take_date(&mut object, "expires_at")?;
+        if material.access_key.is_some() && material.expires_at.is_none() {
+            material.expires_at = take_date(&mut object, "Expiration")?;
+        }
         material.refresh_expires_at = take_date(&mut object, "refresh_expires_at")?;
         material.client_secret_expires_at =
             take_date(&mut object, "client_secret_expires_at")?.filter(|at| *at != Timestamp::UNIX_EPOCH);
@@ -167,11 +178,12 @@ impl Material {
         let usable = material.access_token.is_some()
             || material.refresh_token.is_some()
             || material.client_secret.is_some()
-            || material.private_key.is_some();
+            || material.private_key.is_some()
+            || material.access_key.is_some();
         if !usable {
             return Err(MaterialError::Field {
                 field: "access_token",
-                wanted: "there (or refresh_token, api_key, client_secret, private_key): the secret has none of them",
+                wanted: "there (or refresh_token, api_key, client_secret, private_key, access_key_id): the secret has none of them",
             });
         }
         material.other = Other(object.into_iter().collect());
@@ -192,6 +204,11 @@ impl Material {
         put("client_secret", secret(&self.client_secret));
         put("client_secret_next", secret(&self.client_secret_next));
         put("private_key", secret(&self.private_key));
+        self.access_key.iter().flat_map(members).for_each(|(name, value)| put(name, Some(value)));
+        put(
+            "session",
+            self.session.as_ref().map(|key| members(key).map(|(name, value)| (name.to_owned(), value)).collect()),
+        );
         put("token_type", self.token_type.clone().map(Value::from));
         put("scope", self.scope.clone().map(Value::from));
         put("client_id", self.client_id.clone().map(Value::from));
@@ -219,8 +236,66 @@ impl Material {
             .as_ref()
             .or(self.private_key.as_ref())
             .or(self.client_secret.as_ref())
+            .or(self.access_key.as_ref().map(|key| &key.secret))
             .or(self.access_token.as_ref())
     }
+
+    /// What calls of such a credential carry, if there is one yet.
+    pub fn value(&self, kind: Kind) -> Option<Carried> {
+        match kind {
+            Kind::AwsAccessKey => self.access_key.clone().map(Carried::AccessKey),
+            Kind::AwsSession => self.session.clone().map(Carried::AccessKey),
+            _ => self.access_token.clone().map(Carried::Token),
+        }
+    }
+
+    /// What a cut is made of: the grant alone, without a value that may do more, and without our marks of it.
+    pub fn root_alone(self) -> Self {
+        Self {
+            access_token: None,
+            session: None,
+            token_type: None,
+            expires_at: None,
+            scope: None,
+            grant_id: None,
+            generation: None,
+            attempt_id: None,
+            ..self
+        }
+    }
+
+    /// Every secret in it that credd knows as one.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        let clients = [&self.client_secret, &self.client_secret_next, &self.private_key];
+        let plain = [&self.access_token, &self.refresh_token].into_iter().chain(clients);
+        let keys = [&self.access_key, &self.session].into_iter().flatten();
+        let keys = keys.flat_map(|key| [Some(&key.secret), key.session_token.as_ref()]);
+        plain.map(Option::as_ref).chain(keys).flatten()
+    }
+}
+
+/// An access key's members; without both halves there is none.
+fn take_key(object: &mut Map<String, Value>) -> Result<Option<AccessKey>, MaterialError> {
+    let mut any = |names: [&'static str; 2]| -> Result<Option<String>, MaterialError> {
+        let (ours, theirs) = (take_text(object, names[0])?, take_text(object, names[1])?);
+        Ok(ours.or(theirs))
+    };
+    let id = any(["access_key_id", "AccessKeyId"])?;
+    let secret = any(["secret_access_key", "SecretAccessKey"])?;
+    let session_token = any(["session_token", "SessionToken"])?.map(Secret::new);
+    match (id, secret) {
+        (Some(id), Some(secret)) => Ok(Some(AccessKey { id, secret: Secret::new(secret), session_token })),
+        (None, None) => Ok(None),
+        (None, _) => Err(MaterialError::Field { field: "access_key_id", wanted: "there, beside secret_access_key" }),
+        (_, None) => Err(MaterialError::Field { field: "secret_access_key", wanted: "there, beside access_key_id" }),
+    }
+}
+
+fn members(key: &AccessKey) -> impl Iterator<Item = (&'static str, Value)> {
+    let token = key.session_token.as_ref().map(|token| ("session_token", Value::from(token.expose())));
+    let pair =
+        [("access_key_id", Value::from(key.id.as_str())), ("secret_access_key", Value::from(key.secret.expose()))];
+    pair.into_iter().chain(token)
 }
 
 fn take_secret(object: &mut Map<String, Value>, field: &'static str) -> Result<Option<Secret>, MaterialError> {
@@ -291,6 +366,22 @@ mod tests {
             assert!(!error.contains("12345678"));
         }
         assert!(Material::parse(&vec![b'x'; 70_000]).is_err());
+    }
+
+    #[test]
+    fn access_keys_come_as_aws_or_we_spell_them() {
+        let ours = br#"{"access_key_id":"AKIA","secret_access_key":"s","session_token":"t","expires_at":"2026-01-01T00:00:00Z"}"#;
+        let theirs =
+            br#"{"AccessKeyId":"AKIA","SecretAccessKey":"s","SessionToken":"t","Expiration":"2026-01-01T00:00:00Z"}"#;
+        let mut key = Material::parse(ours).unwrap();
+        assert_eq!(key, Material::parse(theirs).unwrap());
+        assert_eq!(key.root(), Some(&Secret::new("s")));
+        assert_eq!(key.value(Kind::AwsSession), None, "a session is made first");
+        key.session = Some(AccessKey { id: "ASIA".into(), secret: Secret::new("u"), session_token: None });
+        assert_eq!(Material::parse(key.render().expose().as_bytes()).unwrap(), key);
+        assert_eq!(key.secrets().count(), 3);
+        let half = Material::parse(br#"{"access_key_id":"AKIA"}"#).unwrap_err().to_string();
+        assert!(half.contains("secret_access_key"), "{half}");
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! The words everybody shares: what a credential is called, what it consists of, what a refusal of it means.
 
+mod access_key;
 mod failure;
 mod material;
+mod narrow;
 mod reference;
 mod reply;
 mod secret;
 
+pub use access_key::{AccessKey, Value};
 pub use failure::{Failure, UnknownFailure, Verdict};
 pub use material::{Material, MaterialError};
+pub use narrow::Narrow;
 pub use reference::{EnvReference, FileReference, Reference, Resolve, StoreReference};
 pub use reply::Reply;
 pub use secret::{Fingerprint, Secret};
@@ -108,11 +112,23 @@ pub enum Kind {
     ApiKey,
     /// A person's static token: probed, never refreshed.
     Pat,
+    /// An AWS access key, or a session that somebody else made: probed by a signed call, never refreshed.
+    AwsAccessKey,
+    /// AWS sessions that credd makes with an access key (STS): of a role, or of the key's own user.
+    AwsSession,
 }
 
 impl Kind {
     /// All kinds, in the order of the documentation.
-    pub const ALL: [Self; 5] = [Self::RefreshToken, Self::ClientCredentials, Self::JwtBearer, Self::ApiKey, Self::Pat];
+    pub const ALL: [Self; 7] = [
+        Self::RefreshToken,
+        Self::ClientCredentials,
+        Self::JwtBearer,
+        Self::ApiKey,
+        Self::Pat,
+        Self::AwsAccessKey,
+        Self::AwsSession,
+    ];
 
     /// The word in settings, metrics and logs.
     pub fn as_str(self) -> &'static str {
@@ -122,12 +138,19 @@ impl Kind {
             Self::JwtBearer => "jwt_bearer",
             Self::ApiKey => "api_key",
             Self::Pat => "pat",
+            Self::AwsAccessKey => "aws_access_key",
+            Self::AwsSession => "aws_session",
         }
     }
 
     /// Whether credd can make a new value by itself.
     pub fn is_refreshable(self) -> bool {
-        !matches!(self, Self::ApiKey | Self::Pat)
+        !matches!(self, Self::ApiKey | Self::Pat | Self::AwsAccessKey)
+    }
+
+    /// Whether its calls are signed with an AWS access key.
+    pub fn signs(self) -> bool {
+        matches!(self, Self::AwsAccessKey | Self::AwsSession)
     }
 
     /// Whether making a new value may spend the old one (so that a lost reply matters).

@@ -1,6 +1,7 @@
 //! Builds every part, binds every listener, runs, and drains. It knows everybody and decides nothing.
 
 mod admin;
+mod cuts;
 mod homes;
 mod house;
 mod pagers;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{ByName, StartError};
+use super::{ByName, StartError, cuts};
 use crate::{
     catalogue::Catalogue,
     clock::{Clock, SteadyClock},
@@ -280,9 +280,20 @@ impl Resources {
         self.catalogue.names().map(str::to_owned).collect()
     }
 
-    /// What the settings say of each credential, resolved.
+    /// What the settings say of each credential, resolved; the cuts of one stand behind it.
     pub fn assignments(&self, config: &Config) -> Result<Vec<Assignment>, StartError> {
-        config.credentials.iter().map(|(id, credential)| self.assignment(config, id, credential)).collect()
+        let mut all = Vec::with_capacity(config.credentials.len());
+        for (id, credential) in &config.credentials {
+            let whole = self.assignment(config, id, credential)?;
+            all.extend(cuts::with_cuts(whole).map_err(|why| StartError::Settings(format!("credential {id}: {why}")))?);
+        }
+        Ok(all)
+    }
+
+    /// Whether its readers can be narrowed as the settings say, for a check without stores.
+    pub fn check_cuts(&self, credential: &Credential) -> Result<(), String> {
+        let Some(provider) = self.catalogue.provider(&credential.provider) else { return Ok(()) };
+        cuts::check_all(&provider, credential.kind, credential.readers.as_deref().unwrap_or_default())
     }
 
     /// What the settings say of one credential, resolved.
@@ -295,6 +306,13 @@ impl Resources {
         let missing = |what: &str, name: &str| {
             StartError::Settings(format!("credential {id}: there is no {what} named {name:?}"))
         };
+        if credential.kind.signs() && !cfg!(feature = "aws") {
+            let kind = credential.kind.as_str();
+            return Err(StartError::Settings(format!(
+                "credential {id}: kind {kind} needs signatures, and this credd was built without the feature `aws`; \
+                 use one that was built with the default features"
+            )));
+        }
         let provider =
             self.catalogue.provider(&credential.provider).ok_or_else(|| missing("provider", &credential.provider))?;
         let store = self.stores.get(&credential.store).ok_or_else(|| missing("store", &credential.store))?.clone();
@@ -338,8 +356,11 @@ impl Resources {
             at: Location(credential.at.clone().unwrap_or_else(|| id.to_string())),
             criticality: credential.criticality,
             readers: credential.readers.clone().unwrap_or_default().into(),
+            scopes: credential.scopes.clone().into(),
+            offer: credential.offer().map(Arc::new),
             upstream: Arc::new(credential.upstream.clone()),
             expires_at: credential.expires_at,
+            whole: None,
         })
     }
 }

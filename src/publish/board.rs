@@ -10,7 +10,7 @@ use std::{
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
-use super::{Edition, Published, Usage, View};
+use super::{Edition, Published, Usage, View, services::Services};
 use crate::{
     clock::{Clock, Now},
     credential::CredentialId,
@@ -22,8 +22,9 @@ const STRIPES: usize = 256;
 type Observer = Box<dyn Fn(&CredentialId) + Send + Sync>;
 type Names = HashMap<CredentialId, Arc<Slot>>;
 
-struct Board {
+pub(super) struct Board {
     stripes: Vec<Stripe>,
+    pub(super) services: Services,
     hasher: RandomState,
     clock: Arc<dyn Clock>,
     observer: OnceLock<Observer>,
@@ -38,7 +39,8 @@ struct Stripe {
 /// Two ends of a new board: shards publish, faces subscribe. Both ends may be cloned.
 pub fn channel(clock: Arc<dyn Clock>) -> (Publisher, Subscriber) {
     let stripes = std::iter::repeat_with(Stripe::default).take(STRIPES).collect();
-    let board = Arc::new(Board { stripes, hasher: RandomState::new(), clock, observer: OnceLock::new() });
+    let (services, hasher, observer) = (Services::default(), RandomState::new(), OnceLock::new());
+    let board = Arc::new(Board { stripes, services, hasher, clock, observer });
     (Publisher(board.clone()), Subscriber(board))
 }
 
@@ -92,20 +94,22 @@ impl Publisher {
         let Some(slot) = known else {
             let edition = Arc::new(Edition::new(published, None, now));
             let name = edition.view.name.clone();
-            let slot = Slot {
-                current: ArcSwap::new(edition),
+            let slot = Arc::new(Slot {
+                current: ArcSwap::new(edition.clone()),
                 removed: watch::Sender::new(false),
                 usage: Usage::default(),
                 deliveries: OnceLock::new(),
-            };
+            });
             let mut names = Names::clone(&stripe.names.load());
-            names.insert(name, Arc::new(slot));
+            names.insert(name, slot.clone());
             stripe.names.store(Arc::new(names));
+            self.0.services.place(&slot, None, edition.offer());
             return;
         };
         let before = slot.current.load_full();
         let after = Arc::new(Edition::new(published, Some(&before), now));
         slot.current.store(after.clone());
+        self.0.services.place(&slot, before.offer().map(AsRef::as_ref), after.offer());
         if after.is_news(&before) {
             slot.removed.send_replace(false);
         }
@@ -118,6 +122,7 @@ impl Publisher {
         let mut names = Names::clone(&stripe.names.load());
         if let Some(slot) = names.remove(name) {
             stripe.names.store(Arc::new(names));
+            self.0.services.place(&slot, slot.current().offer().map(AsRef::as_ref), None);
             slot.removed.send_replace(true);
             if let Some(observer) = self.0.observer.get() {
                 observer(name);
@@ -128,7 +133,7 @@ impl Publisher {
 
 /// The reading end.
 #[derive(Clone)]
-pub struct Subscriber(Arc<Board>);
+pub struct Subscriber(pub(super) Arc<Board>);
 
 impl Subscriber {
     /// A credential's place, by name.
@@ -228,7 +233,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        credential::{ExpirySource, Generation, Kind, Secret},
+        credential::{ExpirySource, Generation, Kind, Secret, Value},
         lifecycle::State,
         publish::{Criticality, Token},
     };
@@ -276,10 +281,9 @@ mod tests {
             problem: None,
             flags: vec![],
         };
-        let access_token = Secret::new("quote\" and \\ and \u{e9}");
-        let token =
-            Token { access_token, token_type: "Bearer".into(), expires_at, scope: None, generation, unsaved: false };
-        Published { view, token: Some(token), readers: Arc::from([]) }
+        let value = Value::Token(Secret::new("quote\" and \\ and \u{e9}"));
+        let token = Token { value, token_type: "Bearer".into(), expires_at, scope: None, generation, unsaved: false };
+        Published { view, token: Some(token), readers: Arc::from([]), offer: None }
     }
 
     #[test]

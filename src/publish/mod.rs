@@ -4,11 +4,14 @@ mod ask;
 mod board;
 mod readers;
 mod ready;
+mod services;
+mod uses;
 
 pub use ask::{Answer, Ask, Asks, Stopping};
 pub use board::{Publisher, Seen, Slot, Subscriber, Watch, channel};
 pub use readers::{Peer, Usage, Used, granted};
 pub use ready::{Edition, Ready};
+pub use uses::{Breadth, Offer, Uses};
 
 use std::sync::Arc;
 
@@ -17,7 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    credential::{CredentialId, ExpirySource, Failure, Generation, Kind, Secret},
+    credential::{CredentialId, ExpirySource, Failure, Generation, Kind, Narrow, Value},
     lifecycle::State,
 };
 
@@ -25,7 +28,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Token {
     /// The value itself.
-    pub access_token: Secret,
+    pub value: Value,
     /// `Bearer` and the like.
     pub token_type: String,
     /// When it ends.
@@ -143,6 +146,11 @@ pub struct Reader {
     pub gid: Option<u32>,
     /// A name for people: health and dashboards call it the consumer.
     pub name: Option<String>,
+    /// It gets a token of its own that may do less, in the words of the provider: `{ repositories = ["web"] }`.
+    pub narrow: Option<Narrow>,
+    /// Which credential that is, once the settings are resolved.
+    #[serde(skip)]
+    pub cut: Option<CredentialId>,
 }
 
 /// One credential as published.
@@ -154,4 +162,6 @@ pub struct Published {
     pub token: Option<Token>,
     /// Who may read it.
     pub readers: Arc<[Reader]>,
+    /// What it is offered for to those who ask for a service; `None` for one that is had by its name alone.
+    pub offer: Option<Arc<Offer>>,
 }

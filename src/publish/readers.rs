@@ -24,18 +24,19 @@ pub struct Peer {
     pub gid: u32,
 }
 
-/// The rule that lets a peer read. Without rules only the daemon's own user may; a rule without conditions lets nobody.
-pub fn granted(readers: &[Reader], peer: Peer, own_uid: u32) -> Option<Option<&str>> {
+/// Whom a credential belongs to where no rule says anything.
+static OWNER: Reader = Reader { uid: None, gid: None, name: None, narrow: None, cut: None };
+
+/// The first rule that lets a peer read. Without rules only the daemon's own user may; a rule without conditions lets
+/// nobody.
+pub fn granted(readers: &[Reader], peer: Peer, own_uid: u32) -> Option<&Reader> {
     if readers.is_empty() {
-        return (peer.uid == own_uid).then_some(None);
+        return (peer.uid == own_uid).then_some(&OWNER);
     }
-    readers
-        .iter()
-        .find(|rule| {
-            let conditions = rule.uid.is_some() || rule.gid.is_some();
-            conditions && rule.uid.is_none_or(|uid| uid == peer.uid) && rule.gid.is_none_or(|gid| gid == peer.gid)
-        })
-        .map(|rule| rule.name.as_deref())
+    readers.iter().find(|rule| {
+        let conditions = rule.uid.is_some() || rule.gid.is_some();
+        conditions && rule.uid.is_none_or(|uid| uid == peer.uid) && rule.gid.is_none_or(|gid| gid == peer.gid)
+    })
 }
 
 /// Who used a credential. Reading and noting take no lock.
@@ -121,7 +122,7 @@ mod tests {
     use super::*;
 
     fn rule(uid: Option<u32>, gid: Option<u32>) -> Reader {
-        Reader { uid, gid, name: Some("app".into()) }
+        Reader { uid, gid, name: Some("app".into()), ..Reader::default() }
     }
 
     #[test]
@@ -139,12 +140,13 @@ mod tests {
         for (rules, may) in table {
             assert_eq!(granted(rules, peer, 1000).is_some(), *may, "{rules:?}");
         }
-        assert_eq!(granted(&[rule(Some(1000), None)], peer, 0), Some(Some("app")));
+        let rules = [rule(Some(1000), None)];
+        assert_eq!(granted(&rules, peer, 0), Some(&rules[0]));
     }
 
     #[test]
     fn without_rules_only_the_own_user_reads() {
-        assert_eq!(granted(&[], Peer { uid: 7, gid: 7 }, 7), Some(None));
+        assert_eq!(granted(&[], Peer { uid: 7, gid: 7 }, 7), Some(&OWNER));
         assert_eq!(granted(&[], Peer { uid: 0, gid: 0 }, 7), None);
     }
 

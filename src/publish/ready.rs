@@ -8,8 +8,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::{Peer, Published, Reader, Token, View, granted};
-use crate::{clock::Now, credential::Generation, lifecycle::State};
+use super::{Offer, Peer, Published, Reader, Token, View, granted};
+use crate::{
+    clock::Now,
+    credential::{AccessKey, Generation, Value},
+    lifecycle::State,
+};
 
 /// What is published of a credential, until the next edition.
 #[derive(Debug)]
@@ -19,6 +23,7 @@ pub struct Edition {
     /// Boot time at which it was published.
     pub published: Duration,
     readers: Arc<[Reader]>,
+    offer: Option<Arc<Offer>>,
     ready: Option<Ready>,
 }
 
@@ -46,7 +51,8 @@ impl Edition {
     pub(super) fn new(published: Published, before: Option<&Self>, now: Now) -> Self {
         let before = before.and_then(|edition| edition.ready.as_ref());
         let ready = published.token.as_ref().map(|token| Ready::new(&published.view, token, before, now));
-        Self { view: published.view, published: now.boot, readers: published.readers, ready }
+        let Published { view, readers, offer, .. } = published;
+        Self { view, published: now.boot, readers, offer, ready }
     }
 
     /// The token, while it has not ended.
@@ -73,14 +79,24 @@ impl Edition {
         }
     }
 
-    /// Whether a peer may read it, and under which name.
-    pub fn grants(&self, peer: Peer, own_uid: u32) -> Option<Option<&str>> {
+    /// The rule that a peer falls under; it may send it to a cut of this.
+    pub fn rule(&self, peer: Peer, own_uid: u32) -> Option<&Reader> {
         granted(&self.readers, peer, own_uid)
+    }
+
+    /// The rule that lets a peer read this very credential, and not only a cut of it.
+    pub fn grants(&self, peer: Peer, own_uid: u32) -> Option<&Reader> {
+        self.rule(peer, own_uid).filter(|rule| rule.cut.is_none())
     }
 
     /// Who may read it.
     pub fn readers(&self) -> &[Reader] {
         &self.readers
+    }
+
+    /// What it is offered for to those who do not know its name.
+    pub fn offer(&self) -> Option<&Arc<Offer>> {
+        self.offer.as_ref()
     }
 
     /// Whether somebody who follows the credential must hear of the step from `before` to this.
@@ -98,12 +114,35 @@ impl Edition {
 struct Body<'a> {
     name: &'a str,
     generation: Generation,
-    access_token: &'a str,
-    token_type: &'a str,
+    #[serde(flatten)]
+    value: Carried<'a>,
     expires_at: Option<Timestamp>,
-    scope: Option<&'a str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     unsaved: bool,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Carried<'a> {
+    Token { access_token: &'a str, token_type: &'a str, scope: Option<&'a str> },
+    AccessKey { access_key_id: &'a str, secret_access_key: &'a str, session_token: Option<&'a str> },
+}
+
+impl<'a> Carried<'a> {
+    fn of(token: &'a Token) -> Self {
+        match &token.value {
+            Value::Token(secret) => Self::Token {
+                access_token: secret.expose(),
+                token_type: &token.token_type,
+                scope: token.scope.as_deref(),
+            },
+            Value::AccessKey(AccessKey { id, secret, session_token }) => Self::AccessKey {
+                access_key_id: id,
+                secret_access_key: secret.expose(),
+                session_token: session_token.as_ref().map(|token| token.expose()),
+            },
+        }
+    }
 }
 
 /// Counts what is written.
@@ -134,10 +173,8 @@ impl Ready {
         let body = Body {
             name: view.name.as_str(),
             generation: token.generation,
-            access_token: token.access_token.expose(),
-            token_type: &token.token_type,
+            value: Carried::of(token),
             expires_at: token.expires_at,
-            scope: token.scope.as_deref(),
             unsaved: token.unsaved,
         };
         // Counted first: growing would leave copies behind, and room to spare would be kept for each credential.

@@ -37,6 +37,10 @@ pub(super) fn welcome(holder: &Holder, wanted: Option<&str>, now: Now) -> (Draft
     let ends = holder.ends.map(|ends| now.wall + ends.saturating_sub(now.boot));
     let body = json!({"login": "sandbox", "credential": holder.grant, "scope": holder.scope});
     let draft = Draft::json(200, &body);
+    let draft = match holder.scope.as_str() {
+        "" => draft,
+        scope => draft.header(HeaderName::from_static("x-oauth-scopes"), scope.replace(' ', ", ")),
+    };
     match ends.filter(|_| holder.expiry_header) {
         Some(ends) => (draft.header(HeaderName::from_static("x-token-expires-at"), ends.to_string()), "good"),
         None => (draft, "good"),

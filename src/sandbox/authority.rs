@@ -73,9 +73,25 @@ struct Refresh {
 
 #[derive(Debug)]
 enum Token {
-    Refresh { grant: usize, index: usize },
-    Access { grant: usize, number: u64, bought: Option<usize>, begins: Duration, ends: Duration, revoked: bool },
-    Key { id: String, ends: Option<Duration>, expiry_header: bool, revoked: bool },
+    Refresh {
+        grant: usize,
+        index: usize,
+    },
+    Access {
+        grant: usize,
+        number: u64,
+        bought: Option<usize>,
+        scope: String,
+        begins: Duration,
+        ends: Duration,
+        revoked: bool,
+    },
+    Key {
+        id: String,
+        ends: Option<Duration>,
+        expiry_header: bool,
+        revoked: bool,
+    },
 }
 
 /// All that was ever granted. Grants are found by their place; `client:ID` are those of the clients themselves.
@@ -252,7 +268,8 @@ impl Authority {
             it.access_minted += 1;
             it.last_access = Some((access_token.clone(), ends));
             let (number, begins) = (it.access_minted, now.boot + it.terms.settling);
-            let token = Token::Access { grant, number, bought: index, begins, ends, revoked: false };
+            let scope = it.terms.scope.clone();
+            let token = Token::Access { grant, number, bought: index, scope, begins, ends, revoked: false };
             self.tokens.insert(access_token.clone(), token);
         }
         Minted {
@@ -272,12 +289,14 @@ impl Authority {
     pub(super) fn present(&mut self, text: &str, look: bool, now: Now) -> Result<Holder, (Refused, Option<Holder>)> {
         let over = |ends: Option<Duration>| ends.is_some_and(|ends| now.boot >= ends);
         match self.tokens.get(text) {
-            Some(&Token::Access { grant, number, bought, begins, ends, revoked }) => {
+            Some(Token::Access { grant, number, bought, scope, begins, ends, revoked }) => {
+                let (grant, number, bought) = (*grant, *number, *bought);
+                let (begins, ends, revoked) = (*begins, *ends, *revoked);
                 let it = &self.grants[grant];
                 let holder = Holder {
                     grant: it.id.clone(),
                     access: Some(number),
-                    scope: it.terms.scope.clone(),
+                    scope: scope.clone(),
                     ends: Some(ends),
                     expiry_header: it.terms.expiry_header,
                 };

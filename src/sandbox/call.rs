@@ -33,7 +33,7 @@ pub(super) async fn token(shared: &Arc<Shared>, asked: Asked) -> Result<Response
         let grant = match (&known, &asked) {
             (Some((id, _)), _) => Some(id.clone()),
             (None, Asked::Client { client: Ok(client), .. }) => Some(format!("client:{client}")),
-            (None, Asked::Assertion { assertion, .. } | Asked::App { assertion }) => oauth::issuer(assertion)
+            (None, Asked::Assertion { assertion, .. } | Asked::App { assertion, .. }) => oauth::issuer(assertion)
                 .filter(|issuer| state.authority.clients.contains_key(issuer))
                 .map(|issuer| format!("client:{issuer}")),
             _ => None,
@@ -64,6 +64,7 @@ pub(super) async fn token(shared: &Arc<Shared>, asked: Asked) -> Result<Response
                     call.committed = Some(now.wall);
                     call.minted = minted.refresh_token.as_ref().map(|(_, generation)| *generation);
                     call.access = Some(minted.access);
+                    call.scope = Some(minted.scope.clone());
                 });
                 let outcome = match (&minted.refresh_token, minted.rotated) {
                     (None, _) => "issued",

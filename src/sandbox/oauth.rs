@@ -38,8 +38,10 @@ pub(super) enum Asked {
         scope: String,
     },
     /// An app's own: `POST /app/installations/{id}/access_tokens` with the assertion as bearer.
+    /// The token is for these repositories and permissions alone, where any are named.
     App {
         assertion: String,
+        narrow: Result<String, Draft>,
     },
     Wrong(Draft),
 }
@@ -119,11 +121,12 @@ impl Shared {
                     Ok(client) => (state.authority.issue(&client, &scope, now).ok_or(("unknown_client", false)), None),
                 }
             }
-            Asked::App { assertion } => {
+            Asked::App { narrow: Err(draft), .. } => refused("narrowing_refused", draft),
+            Asked::App { assertion, narrow: Ok(scope) } => {
                 let known = |id: &str| state.authority.clients.get(id).and_then(|client| client.public_key.clone());
                 match verified(&assertion, known, None, now) {
                     Err(why) => refused("bad_assertion", Draft::json(401, &json!({"message": why}))),
-                    Ok(client) => (state.authority.issue(&client, "", now).ok_or(("unknown_client", false)), None),
+                    Ok(client) => (state.authority.issue(&client, &scope, now).ok_or(("unknown_client", false)), None),
                 }
             }
         }
@@ -183,10 +186,50 @@ impl Shared {
     }
 }
 
+/// The repositories that every app's installation has.
+const REPOSITORIES: [&str; 3] = ["web", "api", "docs"];
+
+/// What an installation token shall be for, as its scope: `repositories:web permissions:contents:read`. Nothing named
+/// is everything. As GitHub has it, what the installation does not have is refused with 422.
+pub(super) fn narrowed(body: &[u8]) -> Result<String, Draft> {
+    let wrong = |text: &str| Draft::json(422, &json!({"message": text}));
+    let asked: Value = match serde_json::from_slice(body) {
+        Ok(asked @ Value::Object(_)) => asked,
+        // An empty body, or a form: nothing is named.
+        _ => return Ok(String::new()),
+    };
+    let mut scope = Vec::new();
+    for repository in asked["repositories"].as_array().into_iter().flatten() {
+        let name = repository.as_str().filter(|name| REPOSITORIES.contains(name));
+        let name = name.ok_or_else(|| {
+            wrong(
+                "There is at least one repository that does not exist or is not accessible to the parent installation.",
+            )
+        })?;
+        scope.push(format!("repositories:{name}"));
+    }
+    for (name, level) in asked["permissions"].as_object().into_iter().flatten() {
+        let level = level.as_str().filter(|level| ["read", "write"].contains(level));
+        let level = level.ok_or_else(|| wrong("The permissions requested are not granted to this installation."))?;
+        scope.push(format!("permissions:{name}:{level}"));
+    }
+    Ok(scope.join(" "))
+}
+
 /// A token response (RFC 6749 §5.1), or GitHub's for an app.
 pub(super) fn granted(minted: &Minted, app: bool, now: Now) -> Draft {
     if app {
-        let body = json!({"token": minted.access_token, "expires_at": (now.wall + minted.lifetime).to_string()});
+        let mut body = json!({"token": minted.access_token, "expires_at": (now.wall + minted.lifetime).to_string()});
+        let named = |kind: &'static str| {
+            minted.scope.split(' ').filter_map(move |word| word.strip_prefix(kind)?.strip_prefix(':'))
+        };
+        let repositories: Vec<Value> = named("repositories").map(|name| json!({"name": name})).collect();
+        if !repositories.is_empty() {
+            body["repositories"] = repositories.into();
+        }
+        for (name, level) in named("permissions").filter_map(|word| word.split_once(':')) {
+            body["permissions"][name] = level.into();
+        }
         return Draft::json(201, &body);
     }
     let mut body = json!({

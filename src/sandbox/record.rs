@@ -23,6 +23,8 @@ pub struct CallRecord {
     pub minted: Option<u64>,
     /// Number of the access token that was presented (API) or minted (token endpoint).
     pub access: Option<u64>,
+    /// Scope of the access token that was minted (token endpoint).
+    pub scope: Option<String>,
     /// When the request was read.
     pub arrived: Timestamp,
     /// When the provider acted, if it did.
@@ -132,6 +134,7 @@ impl Log {
             presented: None,
             minted: None,
             access: None,
+            scope: None,
             arrived: now,
             committed: None,
             replied: None,

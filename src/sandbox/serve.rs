@@ -86,7 +86,7 @@ async fn provider(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Res
         }
         (&Method::POST, _) if app => {
             let assertion = api::credential(&parts.headers).unwrap_or_default().to_owned();
-            call::token(&shared, oauth::Asked::App { assertion }).await
+            call::token(&shared, oauth::Asked::App { assertion, narrow: oauth::narrowed(&body) }).await
         }
         (&Method::GET | &Method::POST, "/api/me") => call::api(&shared, &parts).await,
         (&Method::POST, "/revoke" | "/introspect") => {

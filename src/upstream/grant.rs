@@ -8,15 +8,18 @@ use http::{
 use jiff::Timestamp;
 use url::{Url, form_urlencoded};
 
-use super::{REFRESH_BUDGET, Subject, Unmakable, assertion, fill};
+use super::{REFRESH_BUDGET, Subject, Unmakable, assertion, aws, fill};
 use crate::{
-    catalogue::ClientAuthentication,
+    catalogue::{ClientAuthentication, NarrowBy},
     credential::{Kind, Secret},
     fetch::Call,
 };
 
 /// The request that asks for a new access token.
 pub(super) fn call(subject: &Subject, now: Timestamp) -> Result<Call, Unmakable> {
+    if subject.kind == Kind::AwsSession {
+        return aws::session(subject, now);
+    }
     let token = &subject.provider.token;
     let material = &subject.material;
     let url = endpoint(subject)?;
@@ -52,7 +55,7 @@ pub(super) fn call(subject: &Subject, now: Timestamp) -> Result<Call, Unmakable>
                 }
             }
         }
-        Kind::ApiKey | Kind::Pat => return Err(unsupported(subject)),
+        Kind::ApiKey | Kind::Pat | Kind::AwsAccessKey | Kind::AwsSession => return Err(unsupported(subject)),
     }
     if authorised_by_body {
         if let Some(scope) = scope {
@@ -65,6 +68,9 @@ pub(super) fn call(subject: &Subject, now: Timestamp) -> Result<Call, Unmakable>
     let value = |name: &str| fill::value(subject, name);
     for (name, template) in &token.request.parameters {
         body.set(name, Secret::new(fill::text(template, value)?));
+    }
+    if let (Some(narrow), Some(NarrowBy::Body)) = (&subject.settings.narrow, narrowed_by(subject)) {
+        narrow.0.iter().for_each(|(name, value)| body.narrow(name, value));
     }
     let (content_type, body) = body.render(token.request.json);
     headers.push((CONTENT_TYPE, Secret::new(content_type)));
@@ -90,9 +96,17 @@ fn endpoint(subject: &Subject) -> Result<Url, Unmakable> {
     Url::parse(&named).map_err(|error| Unmakable::Address(format!("the secret's token_uri is no address: {error}")))
 }
 
+fn narrowed_by(subject: &Subject) -> Option<NarrowBy> {
+    subject.provider.narrow.as_ref().map(|narrowing| narrowing.by)
+}
+
 fn scope(subject: &Subject) -> Option<String> {
     let separator = &subject.provider.token.scope_separator;
     let separator = if separator.is_empty() { " " } else { separator };
+    let narrow = subject.settings.narrow.as_ref().filter(|_| narrowed_by(subject) == Some(NarrowBy::Scope));
+    if let Some(fewer) = narrow.and_then(|narrow| narrow.texts("scopes")) {
+        return Some(fewer.join(separator));
+    }
     (!subject.settings.scopes.is_empty()).then(|| subject.settings.scopes.join(separator))
 }
 
@@ -136,25 +150,40 @@ pub(super) fn put(headers: &mut Vec<(HeaderName, Secret)>, more: Vec<(HeaderName
 
 /// Body members in order; a later one of the same name replaces the earlier.
 #[derive(Default)]
-pub(super) struct Body(Vec<(String, Secret)>);
+pub(super) struct Body {
+    texts: Vec<(String, Secret)>,
+    /// What a token is narrowed to: no secrets, and no mere texts.
+    narrow: Vec<(String, serde_json::Value)>,
+}
 
 impl Body {
     pub(super) fn set(&mut self, name: &str, value: Secret) {
-        match self.0.iter_mut().find(|(known, _)| known == name) {
+        match self.texts.iter_mut().find(|(known, _)| known == name) {
             Some((_, old)) => *old = value,
-            None => self.0.push((name.to_owned(), value)),
+            None => self.texts.push((name.to_owned(), value)),
         }
+    }
+
+    fn narrow(&mut self, name: &str, value: &serde_json::Value) {
+        self.narrow.push((name.to_owned(), value.clone()));
     }
 
     pub(super) fn render(&self, json: bool) -> (&'static str, Secret) {
         if json {
-            let members = self.0.iter().map(|(name, value)| (name.clone(), value.expose().into()));
-            let object: serde_json::Map<String, serde_json::Value> = members.collect();
+            let members = self.texts.iter().map(|(name, value)| (name.clone(), value.expose().into()));
+            let object: serde_json::Map<String, serde_json::Value> =
+                members.chain(self.narrow.iter().cloned()).collect();
             return ("application/json", Secret::new(serde_json::Value::Object(object).to_string()));
         }
         let mut form = form_urlencoded::Serializer::new(String::new());
-        for (name, value) in &self.0 {
+        for (name, value) in &self.texts {
             form.append_pair(name, value.expose());
+        }
+        for (name, value) in &self.narrow {
+            match value.as_str() {
+                Some(text) => form.append_pair(name, text),
+                None => form.append_pair(name, &value.to_string()),
+            };
         }
         ("application/x-www-form-urlencoded", Secret::new(form.finish()))
     }

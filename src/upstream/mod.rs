@@ -1,6 +1,7 @@
 //! Upstreams: turns a provider's description and a credential's material into requests, and sends them once.
 
 mod assertion;
+mod aws;
 mod fill;
 mod grant;
 mod introspection;
@@ -14,7 +15,7 @@ use futures_util::future::BoxFuture;
 
 use crate::{
     catalogue::Provider,
-    credential::{Kind, Material},
+    credential::{Kind, Material, Narrow},
     fetch::{Exchange, Fetch},
 };
 
@@ -47,6 +48,9 @@ pub struct Settings {
     pub resource: Option<String>,
     /// Values of the provider's placeholders (`tenant = "contoso"`).
     pub with: std::collections::BTreeMap<String, String>,
+    /// The token shall do less than its grant may; said by a reader's rule.
+    #[serde(skip)]
+    pub narrow: Option<Narrow>,
 }
 
 /// A request that cannot be made; nothing was sent.
@@ -79,6 +83,9 @@ pub enum Unmakable {
     /// The private key does not sign.
     #[error("the private key cannot be used: {0}")]
     Key(String),
+    /// This program cannot.
+    #[error("this credd was built without the feature `{0}`: build it with the default features")]
+    Unbuilt(&'static str),
     /// Not a usable address.
     #[error("{0}")]
     Address(String),
@@ -89,7 +96,7 @@ pub trait Upstream: Send + Sync {
     /// Asks the token endpoint for a new access token by whatever the kind needs.
     fn refresh<'a>(&'a self, subject: &'a Subject, now: jiff::Timestamp) -> BoxFuture<'a, Result<Exchange, Unmakable>>;
     /// Sends the provider's probe with the current access token, or asks its introspection endpoint where it has none.
-    fn probe<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Exchange, Unmakable>>;
+    fn probe<'a>(&'a self, subject: &'a Subject, now: jiff::Timestamp) -> BoxFuture<'a, Result<Exchange, Unmakable>>;
 }
 
 /// A token request may take this long in all (FAULTS §8).
@@ -117,10 +124,10 @@ impl Upstream for HttpUpstream {
         Box::pin(async move { Ok(self.fetch.exchange(grant::call(subject, now)?).await) })
     }
 
-    fn probe<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Exchange, Unmakable>> {
+    fn probe<'a>(&'a self, subject: &'a Subject, now: jiff::Timestamp) -> BoxFuture<'a, Result<Exchange, Unmakable>> {
         Box::pin(async move {
             let introspects = introspects(&subject.provider, subject.kind, &subject.settings);
-            let call = if introspects { introspection::call(subject) } else { probe::call(subject) };
+            let call = if introspects { introspection::call(subject) } else { probe::call(subject, now) };
             Ok(self.fetch.exchange(call?).await)
         })
     }

@@ -6,15 +6,19 @@ use http::{
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
 };
 
+use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::{PROBE_BUDGET, Subject, Unmakable, fill, grant};
+use super::{PROBE_BUDGET, Subject, Unmakable, aws, fill, grant};
 use crate::{credential::Secret, fetch::Call};
 
 const TOKEN: &str = "{access_token}";
 
 /// The request that proves a credential.
-pub(super) fn call(subject: &Subject) -> Result<Call, Unmakable> {
+pub(super) fn call(subject: &Subject, now: Timestamp) -> Result<Call, Unmakable> {
+    if subject.kind.signs() {
+        return aws::probe(subject, now);
+    }
     let probe = subject.provider.probe(subject.kind);
     let token = subject.material.access_token.as_ref().ok_or(Unmakable::Missing("access_token"))?;
     let value = |name: &str| match name {

@@ -21,6 +21,7 @@ fn provider() -> Provider {
         probes: vec![],
         revocation_endpoint: None,
         introspection_endpoint: None,
+        narrow: None,
         rotation: Rotation::Strict,
         grace: None,
         reuse_kills_access_token: true,
@@ -203,7 +204,7 @@ fn a_probe_carries_the_token_once_and_where_the_provider_wants() {
         provider.probes = probe.into_iter().collect();
         let mut subject = subject(Kind::ApiKey, "key-1", provider);
         Arc::make_mut(&mut subject.settings).probe_url = url.map(|url| url.parse().unwrap());
-        probe::call(&subject)
+        probe::call(&subject, NOW)
     };
     let described = |url: &str, header: Option<(&str, &str)>, body: Option<&str>| Probe {
         method: if body.is_some() { "POST" } else { "GET" }.into(),

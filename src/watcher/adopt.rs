@@ -37,6 +37,7 @@ impl Shard {
                 None
             }).map(Box::new),
         };
+        self.join_whole(&assignment);
         let mut watched = Watched::new(assignment, self.house.clock.stepped());
         watched.flags.clock_untrusted = self.house.clock.is_doubted();
         watched.first_look = first_look;
@@ -128,6 +129,7 @@ impl Shard {
         let Some(watched) = self.watched.remove(id) else { return };
         self.deadlines.set(id, watched.deadline, None);
         self.house.leave(&watched.assignment.endpoint(), id);
+        self.leave_whole(&watched.assignment);
         if let Err(error) = self.house.ledger.rotation().remove(id).await {
             tracing::error!(credential = %id, %error, "the ledger did not take the removal of a credential");
         }
@@ -138,12 +140,16 @@ impl Shard {
         let Some(watched) = self.watched.get(id) else { return };
         let (store, at) = (watched.assignment.store.clone(), watched.assignment.at.clone());
         let (back, id) = (self.back.clone(), id.clone());
-        let turn = self.house.stores.turn(&id);
+        let (turn, is_cut) = (self.house.stores.turn(&id), watched.assignment.whole.is_some());
         // Not one of the flights: a stop does not wait for a store that hangs.
         tokio::spawn(async move {
             let _turn = turn.lock_owned().await;
             let reading = async {
-                let loaded = store.load(&at).await?;
+                let mut loaded = store.load(&at).await?;
+                if is_cut {
+                    // A value that lies there is its whole's, and may do more.
+                    loaded.material = loaded.material.root_alone();
+                }
                 Ok(Box::new(FromStore { loaded, read_only: store.read_only(&at).await }))
             };
             let result = AssertUnwindSafe(reading).catch_unwind().await;
@@ -365,7 +371,7 @@ pub(super) fn facts(
     let (expires_at, source) = expiry(material, assignment, now);
     lifecycle::Loaded {
         generation,
-        has_token: material.access_token.is_some(),
+        has_token: material.value(assignment.kind).is_some(),
         expires_at,
         source,
         refresh_expires_at: material.refresh_expires_at,

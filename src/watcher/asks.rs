@@ -61,6 +61,10 @@ impl Shard {
                 self.wait_or_answer(&id, answer, Wants::Proof, None, "this credential cannot be probed now");
             }
             Ask::Hold { actor, answer, .. } => {
+                // A cut calls with the same grant.
+                for cut in self.cuts_of(&id) {
+                    self.note_operator(&cut, "held", actor.clone(), Event::Hold).await;
+                }
                 self.note_operator(&id, "held", actor, Event::Hold).await;
                 self.answer(&id, answer, true, None, "held: nothing goes upstream until it is released");
             }
@@ -69,6 +73,9 @@ impl Shard {
                     matches!(watched.life.standing(), Standing::Revoked { .. } | Standing::Misconfigured)
                 });
                 self.vouch(&id).await;
+                for cut in self.cuts_of(&id) {
+                    self.note_operator(&cut, "released", actor.clone(), Event::Release).await;
+                }
                 self.note_operator(&id, "released", actor, Event::Release).await;
                 if tried_again {
                     self.wait_or_answer(

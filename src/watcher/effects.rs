@@ -7,8 +7,8 @@ use uuid::Uuid;
 use super::{LoadReason, Shard, kept, page};
 use crate::{
     credential::{CredentialId, Verdict},
-    ledger::{Entry, Fact, FlightStep, LedgerError, NewValue, Transition},
-    lifecycle::{Effect, Event, Trigger},
+    ledger::{Entry, Fact, FactChange, FlightStep, LedgerError, NewValue, Transition},
+    lifecycle::{Effect, Event, State, Trigger},
 };
 
 /// What the log and the audit trail say of a step.
@@ -60,6 +60,8 @@ impl Shard {
         if let Some(value) = &note.value {
             self.house.learn(&value.material);
         }
+        // Whoever is told of a dead whole need not hear of its cuts one by one.
+        let told_already = self.watched.get(id).is_some_and(|watched| self.dead_whole(watched, now).is_some());
         let Some(watched) = self.watched.get_mut(id) else { return Ok(()) };
         let before = watched.state(now);
         let word_before = watched.life.since();
@@ -74,8 +76,9 @@ impl Shard {
         };
         effects.extend(life.step(event, now, (self.house.dice)(), &watched.assignment.policy));
         let state_changed = life.since() != word_before;
-        let incidents: Vec<Fact> =
+        let mut incidents: Vec<Fact> =
             effects.iter().filter_map(|effect| page::fact(effect, watched, &life, now.wall, &note)).collect();
+        incidents.retain(|fact| !told_already || matches!(fact.change, FactChange::Clear { .. }));
         let is_news = note.event.is_some() || note.flight.is_some() || note.value.is_some();
         if is_news || state_changed || !incidents.is_empty() {
             let state = life.state(now, &watched.assignment.policy);
@@ -108,14 +111,18 @@ impl Shard {
         if let Some(value) = note.value {
             watched.material = Some(value.material.into());
         }
+        let revived = before == State::Revoked && self.watched.get(id).is_some_and(|w| w.state(now) != State::Revoked);
         for effect in effects {
             match effect {
                 Effect::Publish => self.publish(id),
                 Effect::Reload => self.load(id, LoadReason::Sibling),
                 Effect::Probe(trigger) => self.send_probe(id, trigger),
-                Effect::Prepare(trigger) => Box::pin(self.prepare(id, trigger)).await,
+                Effect::Prepare(trigger) => Box::pin(self.take_off(id, trigger)).await,
                 Effect::Raise(_) | Effect::Clear(_) => {}
             }
+        }
+        if revived {
+            self.revive_cuts(id).await;
         }
         self.schedule(id);
         Ok(())
@@ -130,8 +137,11 @@ impl Shard {
 
     pub(super) fn publish(&mut self, id: &CredentialId) {
         let now = self.house.clock.now();
-        if let Some(watched) = self.watched.get(id).filter(|watched| !watched.leaving) {
-            self.house.publisher.set(watched.published(now));
+        // What befalls a whole befalls its cuts.
+        for id in [id.clone()].into_iter().chain(self.cuts_of(id)) {
+            if let Some(watched) = self.watched.get(&id).filter(|watched| !watched.leaving) {
+                self.house.publisher.set(self.published(watched, now));
+            }
         }
     }
 }

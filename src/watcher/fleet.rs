@@ -90,19 +90,19 @@ impl FirstLooks {
     }
 }
 
-/// Which shard owns a credential: a hash of its name.
+/// Which shard owns a credential: a hash of its name. A cut lives with its whole, because they share a grant.
 fn shard_of(id: &CredentialId, shards: usize) -> usize {
-    usize::try_from(hash(id) % shards.max(1) as u64).unwrap_or(0)
+    usize::try_from(hash(id.whole().unwrap_or(id.as_str())) % shards.max(1) as u64).unwrap_or(0)
 }
 
 /// Its own place within a beat, from 0 to 1: the same each time, and spread over all credentials.
 pub(super) fn place(id: &CredentialId) -> f64 {
-    f64::from(u32::try_from(hash(id) >> 32).unwrap_or(0)) / f64::from(u32::MAX)
+    f64::from(u32::try_from(hash(id.as_str()) >> 32).unwrap_or(0)) / f64::from(u32::MAX)
 }
 
-fn hash(id: &CredentialId) -> u64 {
+fn hash(name: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
-    id.as_str().hash(&mut hasher);
+    name.hash(&mut hasher);
     hasher.finish()
 }
 
@@ -200,13 +200,12 @@ impl Fleet {
         let wanted: BTreeMap<CredentialId, Assignment> =
             assignments.into_iter().map(|assignment| (assignment.id.clone(), assignment)).collect();
         let gone: Vec<CredentialId> = self.watched.keys().filter(|id| !wanted.contains_key(*id)).cloned().collect();
-        for id in gone {
-            self.send(&id, Message::Forget(id.clone()));
-            self.house.stores.leave(&id);
-            self.watched.remove(&id);
-        }
+        // A cut is there before its whole sends readers to it, and goes when it does so no longer.
+        let (gone_cuts, gone): (Vec<_>, Vec<_>) = gone.into_iter().partition(|id| id.whole().is_some());
+        let (cuts, wholes): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(_, wanted)| wanted.whole.is_some());
+        gone.iter().for_each(|id| self.forget(id));
         let (mut looks, mut published) = (Vec::new(), Vec::new());
-        for (id, assignment) in wanted {
+        for (id, assignment) in cuts.into_iter().chain(wholes) {
             let home = Home {
                 store_name: assignment.store_name.clone(),
                 store: assignment.store.clone(),
@@ -236,11 +235,18 @@ impl Fleet {
             }
             self.watched.insert(id, assignment);
         }
+        gone_cuts.iter().for_each(|id| self.forget(id));
         self.follow_stores();
         self.keep_time();
         self.count();
         futures_util::future::join_all(published).await;
         FirstLooks { looks, clock: self.house.clock.clone() }
+    }
+
+    fn forget(&mut self, id: &CredentialId) {
+        self.send(id, Message::Forget(id.clone()));
+        self.house.stores.leave(id);
+        self.watched.remove(id);
     }
 
     fn send(&self, id: &CredentialId, message: Message) {

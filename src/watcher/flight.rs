@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use jiff::SignedDuration;
 use uuid::Uuid;
 
-use super::{Admission, Message, Shard, capture::capture, effects::Note, interpret, watched::LostFlight};
+use super::{Admission, Message, Shard, capture::capture, cuts, effects::Note, interpret, watched::LostFlight};
 use crate::{
     clock::Now,
     credential::{CredentialId, Failure, Fingerprint, Generation, Verdict},
@@ -163,6 +163,7 @@ impl Shard {
             observe.observe(duration.as_secs_f64());
         }
         let outcome = interpret::refresh(&provider, watched.assignment.kind, &landing, watched.life.last_life);
+        let outcome = cuts::held_to_its_width(outcome, &watched.assignment);
         let doubtful = matches!(outcome, interpret::Refreshed::Doubtful { .. });
         let (landing, outcome) = match outcome {
             interpret::Refreshed::Doubtful { tokens, verdict } => {
@@ -194,6 +195,7 @@ impl Shard {
                 if !turned {
                     self.count_failure(id, &verdict, "refresh", landing.result.as_ref().ok());
                 }
+                let verdict = self.refused_the_whole(id, verdict).await;
                 let unread = commit == Commit::Ambiguous && replied;
                 if let Some(watched) = self.watched.get_mut(id) {
                     watched.last_verdict = Some(verdict.clone());

@@ -6,9 +6,9 @@ use uuid::Uuid;
 
 use super::{Assignment, flight::Landing, probe::Look};
 use crate::{
-    catalogue::{Provider, Refusal, Surface, Tokens, TokensError, presented},
+    catalogue::{Provider, Refusal, ScopeGap, Surface, Tokens, TokensError, presented, scopes},
     clock::Now,
-    credential::{Failure, Generation, Kind, Material, Reply, Verdict},
+    credential::{Failure, Generation, Kind, Material, Reply, Value, Verdict},
     fetch::{Exchange, Trouble},
     lifecycle::{Commit, Probed},
     upstream::{Settings, Unmakable, introspects},
@@ -52,7 +52,12 @@ pub(super) fn reply_to_refresh(
         return Refreshed::No { verdict, commit: Commit::NotCommitted };
     }
     if reply.is_success() {
-        return match provider.tokens_for(reply, presented(kind, Surface::TokenEndpoint), sent_at, last_life) {
+        let presented = presented(kind, Surface::TokenEndpoint);
+        let read = match kind {
+            Kind::AwsSession => provider.session_for(reply, presented, sent_at),
+            _ => provider.tokens_for(reply, presented, sent_at, last_life),
+        };
+        return match read {
             Ok(tokens) => Refreshed::Tokens(Box::new(tokens)),
             Err(TokensError::Refused(verdict)) => Refreshed::No { verdict, commit: Commit::NotCommitted },
             Err(TokensError::Unreadable { reason }) => Refreshed::No {
@@ -135,8 +140,13 @@ pub(super) fn renewed(
     attempt: Uuid,
 ) -> Material {
     let end = |life: Option<Duration>| life.and_then(|life| sent_at.wall.checked_add(life).ok());
+    let (access_token, session) = match tokens.value.clone() {
+        Value::Token(token) => (Some(token), None),
+        Value::AccessKey(key) => (old.access_token.clone(), Some(key)),
+    };
     Material {
-        access_token: Some(tokens.access_token.clone()),
+        access_token,
+        session,
         refresh_token: tokens.refresh_token.clone().or_else(|| old.refresh_token.clone()),
         token_type: tokens.token_type.clone().or_else(|| old.token_type.clone()),
         expires_at: end(tokens.lifetime),
@@ -174,28 +184,60 @@ pub async fn prove(
         let severity = if assignment.kind.is_refreshable() { "warning" } else { "failure" };
         return (severity, "its value is over; credd refreshes it when it runs, if it can".to_owned());
     }
-    if material.access_token.is_none() {
-        return ("success", "loaded; it has no access token yet, and asking for one would spend its grant".to_owned());
+    if material.value(assignment.kind).is_none() {
+        return ("success", "loaded; it has no access token yet, and credd asks for one when it runs".to_owned());
     }
     if !assignment.policy.has_probe {
         return ("success", "loaded; its provider has no probe".to_owned());
     }
+    let granted = material.scope.as_deref().map(scopes);
     let subject = crate::upstream::Subject {
         provider: assignment.provider.clone(),
         kind: assignment.kind,
         material: std::sync::Arc::new(material),
         settings: assignment.upstream.clone(),
     };
-    let result = upstream.probe(&subject).await;
+    let result = upstream.probe(&subject, now.wall).await;
     let landed_at = clock.now();
     let generation = crate::credential::Generation(0);
     let look = Look { generation, trigger: crate::lifecycle::Trigger::Operator, sent_at: now, landed_at, result };
     let left = left.map(|left| format!(", {left:#} left")).unwrap_or_default();
     match probe(&assignment.provider, assignment.kind, &assignment.upstream, &look) {
-        (Probed::Works(_), _) => ("success", format!("works{left}")),
+        (Probed::Works(_), _) => {
+            let told = match &look.result {
+                Ok(Exchange::Replied(reply)) => assignment.provider.probe_scopes(assignment.kind, reply),
+                _ => None,
+            };
+            let (severity, words) = held_to(&assignment.scopes, told.or(granted));
+            (severity, format!("works{left}{words}"))
+        }
         (Probed::No(verdict), _) => {
             let severity = if verdict.failure == Failure::CredentialRevoked { "failure" } else { "warning" };
             (severity, format!("{}{}: {} (rule {})", verdict.failure, left, verdict.evidence, verdict.rule))
+        }
+    }
+}
+
+/// What its scopes are, beside those that it needs: a severity, and words to add.
+fn held_to(needed: &[String], granted: Option<std::collections::BTreeSet<String>>) -> (&'static str, String) {
+    let Some(granted) = granted.filter(|_| !needed.is_empty()) else {
+        let untold = if needed.is_empty() { "" } else { "; its provider does not tell its scopes" };
+        return ("success", untold.to_owned());
+    };
+    let ScopeGap { missing, wider } = ScopeGap::between(needed, &granted);
+    let more = match wider.as_slice() {
+        [] => String::new(),
+        wider => format!("; wider than needed: {}; make a narrower one", wider.join(", ")),
+    };
+    match missing.as_slice() {
+        [] if more.is_empty() => ("success", "; its scopes are those that it needs".to_owned()),
+        [] => ("warning", more),
+        missing => {
+            let lacks = missing.join(", ");
+            (
+                "failure",
+                format!("; but insufficient_scope: it lacks {lacks}, and calls that need it will be refused{more}"),
+            )
         }
     }
 }

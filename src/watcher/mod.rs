@@ -6,6 +6,7 @@
 mod adopt;
 mod asks;
 mod capture;
+mod cuts;
 mod deadlines;
 mod doubt;
 mod effects;
@@ -36,7 +37,7 @@ pub use stores::StoreReport;
 pub use watched::Assignment;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -107,10 +108,7 @@ impl House {
     }
 
     fn learn(&self, material: &Material) {
-        let Material { access_token, refresh_token, client_secret, client_secret_next, private_key, .. } = material;
-        let secrets = [access_token, refresh_token, client_secret, client_secret_next, private_key];
-        let secrets = secrets.into_iter().flatten();
-        secrets.for_each(|secret| (self.secrets)(secret));
+        material.secrets().for_each(|secret| (self.secrets)(secret));
     }
 
     fn note_answer(&self, endpoint: &str, now: Timestamp, answered: bool) {
@@ -192,6 +190,8 @@ struct Shard {
     deadlines: Deadlines,
     /// Steps of the clock that were taken over, and whether it was doubted, when this shard last looked.
     time: (SignedDuration, bool),
+    /// The cuts of each whole.
+    cuts: HashMap<CredentialId, BTreeSet<CredentialId>>,
     /// Those of a life that ended in a panic: they begin anew from the ledger.
     lost: Vec<Assignment>,
     /// Refresh requests of this shard that are out.
@@ -210,9 +210,10 @@ impl Shard {
         asks: mpsc::Receiver<Ask>,
     ) -> Self {
         let (back, inbox) = inbox;
-        let (watched, deadlines) = (HashMap::new(), Deadlines::default());
+        let (watched, deadlines, cuts) = (HashMap::new(), Deadlines::default(), HashMap::new());
         let time = (house.clock.stepped(), house.clock.is_doubted());
-        Self { number, house, watched, deadlines, time, lost: Vec::new(), air: TaskTracker::new(), inbox, back, asks }
+        let (lost, air) = (Vec::new(), TaskTracker::new());
+        Self { number, house, watched, deadlines, cuts, time, lost, air, inbox, back, asks }
     }
 
     /// Until told to stop. Flights that are out then still report: the fleet drains them before it drops the doors.
@@ -386,12 +387,11 @@ impl Shard {
 
     /// Changes a fact beside the lifecycle and publishes it.
     fn flag(&mut self, id: &CredentialId, change: impl FnOnce(&mut watched::Flags)) {
-        let now = self.house.clock.now();
         let Some(watched) = self.watched.get_mut(id) else { return };
         let before = watched.flags;
         change(&mut watched.flags);
-        if watched.flags != before && !watched.leaving {
-            self.house.publisher.set(watched.published(now));
+        if watched.flags != before {
+            self.publish(id);
         }
     }
 }

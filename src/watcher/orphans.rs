@@ -22,7 +22,7 @@ use super::{
 use crate::{
     catalogue::{Tokens, issued_at},
     clock::Now,
-    credential::{CredentialId, Failure, Generation, Material},
+    credential::{CredentialId, Failure, Generation, Material, Value},
     ledger::{Attempt, FlightStep, NewValue, Orphan, Stage, UNREADABLE},
     lifecycle::{Event, Origin, Probed, Standing, Trigger},
 };
@@ -107,7 +107,7 @@ impl Shard {
         let (attempt, generation) = (candidate.attempt, watched.life.generation);
         tokio::spawn(async move {
             let sent_at = house.clock.now();
-            let result = AssertUnwindSafe(house.upstream.probe(&subject)).catch_unwind().await;
+            let result = AssertUnwindSafe(house.upstream.probe(&subject, sent_at.wall)).catch_unwind().await;
             let result = result.unwrap_or_else(|_| Ok(panicked()));
             let landed_at = house.clock.now();
             let look = Box::new(Look { generation, trigger: Trigger::Recovery, sent_at, landed_at, result });
@@ -168,7 +168,8 @@ impl Shard {
         if !(brings && tokens.is_bearer() && watched.assignment.kind.spends_grant()) {
             return None;
         }
-        let issued_at = issued_at(&tokens.access_token, &orphan.reply).unwrap_or(orphan.received_at);
+        let Value::Token(token) = &tokens.value else { return None };
+        let issued_at = issued_at(token, &orphan.reply).unwrap_or(orphan.received_at);
         let sent_at = Now { wall: sent_at, boot: self.house.clock.now().boot };
         let generation = self.next_generation(watched);
         let mut material = interpret::renewed(held, &tokens, sent_at, generation, orphan.attempt);

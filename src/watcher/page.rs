@@ -35,7 +35,10 @@ pub(super) fn fact(
     } else {
         assignment.provider.name.clone()
     };
-    Some(Fact { kind: incident.as_str().to_owned(), credential: assignment.id.to_string(), group, change, at })
+    // A cut's grant is its whole's: one death, one incident.
+    let grant = assignment.whole.as_ref().filter(|_| incident == Incident::CredentialRevoked);
+    let credential = grant.unwrap_or(&assignment.id).to_string();
+    Some(Fact { kind: incident.as_str().to_owned(), credential, group, change, at })
 }
 
 /// What a page says: what, the evidence, what credd already tried, and the one command that mends it.

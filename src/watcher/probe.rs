@@ -33,7 +33,7 @@ impl Shard {
         // Not one of the flights: it spends nothing, and a stop does not wait for it.
         tokio::spawn(async move {
             let sent_at = house.clock.now();
-            let result = AssertUnwindSafe(house.upstream.probe(&subject)).catch_unwind().await;
+            let result = AssertUnwindSafe(house.upstream.probe(&subject, sent_at.wall)).catch_unwind().await;
             let result = result.unwrap_or_else(|_| Ok(panicked()));
             let landed_at = house.clock.now();
             let look = Box::new(Look { generation, trigger, sent_at, landed_at, result });

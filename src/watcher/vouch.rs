@@ -57,7 +57,7 @@ impl Shard {
         let (house, back, id) = (self.house.clone(), self.back.clone(), id.clone());
         let asked = async move {
             let sent_at = house.clock.now();
-            let result = AssertUnwindSafe(house.upstream.probe(&subject)).catch_unwind().await;
+            let result = AssertUnwindSafe(house.upstream.probe(&subject, sent_at.wall)).catch_unwind().await;
             let result = result.unwrap_or_else(|_| Ok(panicked()));
             let landed_at = house.clock.now();
             let look = Look { generation: landing.target, trigger: landing.trigger, sent_at, landed_at, result };

@@ -12,7 +12,7 @@ use crate::{
     clock::Now,
     credential::{CredentialId, Fingerprint, Generation, Kind, Material, Rotation, Verdict},
     lifecycle::{Lifecycle, Policy, Standing, State, Trigger},
-    publish::{Answer, Criticality, Problem, Published, Reader, Token, View},
+    publish::{Answer, Criticality, Offer, Problem, Published, Reader, Token, View},
     store::{Location, SecretStore, StoreError},
     upstream,
 };
@@ -42,10 +42,16 @@ pub struct Assignment {
     pub criticality: Criticality,
     /// Who may read it.
     pub readers: Arc<[Reader]>,
+    /// What it is offered for to those who ask for a service instead of a name.
+    pub offer: Option<Arc<Offer>>,
+    /// Scopes that it needs; none where the settings do not say.
+    pub scopes: Arc<[String]>,
     /// Endpoint, client, scopes and placeholders of its calls.
     pub upstream: Arc<upstream::Settings>,
     /// When a static key ends, where nobody else says.
     pub expires_at: Option<Timestamp>,
+    /// It is a cut of that one: the same grant in the same home, and a value of its own that may do less.
+    pub whole: Option<CredentialId>,
 }
 
 impl Assignment {
@@ -215,13 +221,14 @@ impl Watched {
             view: self.view(now),
             token: if self.life.is_servable(now) { self.token() } else { None },
             readers: self.assignment.readers.clone(),
+            offer: self.assignment.offer.clone(),
         }
     }
 
     fn token(&self) -> Option<Token> {
         let material = self.material.as_ref()?;
         Some(Token {
-            access_token: material.access_token.clone()?,
+            value: material.value(self.assignment.kind)?,
             token_type: material.token_type.clone().unwrap_or_else(|| "Bearer".into()),
             expires_at: self.life.validity()?.expires_at,
             scope: material.scope.clone(),

@@ -57,6 +57,7 @@ const EXPOSE: &[&str] = &[
     "store/vault/wire.rs",
     "telemetry/redact.rs",
     "upstream/assertion.rs",
+    "upstream/aws.rs",
     "upstream/grant.rs",
     "upstream/probe.rs",
 ];

@@ -9,7 +9,7 @@ use std::{
 
 use credd::{
     clock::{Clock, Now},
-    credential::{CredentialId, ExpirySource, Generation, Kind, Secret},
+    credential::{CredentialId, ExpirySource, Generation, Kind, Secret, Value},
     lifecycle::State,
     metrics::Metrics,
     publish::{self, Ask, Asks, Criticality, Published, Publisher, Reader, Subscriber, Token, View},
@@ -212,19 +212,19 @@ pub fn view(board: &Board, name: &str, generation: i64, left: Option<i64>, state
 pub fn published(board: &Board, name: &str, generation: i64, left: Option<i64>, state: State) -> Published {
     let view = view(board, name, generation, left, state);
     let token = Token {
-        access_token: Secret::new(format!("{CANARY}-{name}-{generation}")),
+        value: Value::Token(Secret::new(format!("{CANARY}-{name}-{generation}"))),
         token_type: "Bearer".into(),
         expires_at: view.expires_at,
         scope: Some("read write".into()),
         generation: view.generation,
         unsaved: false,
     };
-    Published { view, token: Some(token), readers: Arc::from([own()]) }
+    Published { view, token: Some(token), readers: Arc::from([own()]), offer: None }
 }
 
 /// A rule that lets this very process read.
 pub fn own() -> Reader {
-    Reader { uid: Some(rustix::process::geteuid().as_raw()), gid: None, name: Some("tests".into()) }
+    Reader { uid: Some(rustix::process::geteuid().as_raw()), name: Some("tests".into()), ..Reader::default() }
 }
 
 /// A socket of either family.

@@ -285,7 +285,10 @@ fn a_folder_adds_and_overrides_and_a_broken_file_changes_nothing() {
 fn all_that_is_wrong_with_a_file_is_said_at_once_and_without_its_values() {
     let folder = tempfile::tempdir().unwrap();
     let text = "token_endpoint = \"https://x.example\"\n[token]\nendpoint = \"ftp://hunter2\"\nclient_authentication = \"client_secret_pots\"\n[rotation]\nprofile = \"grace\"\nidle = \"90 hunter2\"\n[[failure]]\nsubtype = \"credential_revokd\"\nwhen = {}\n[[failure]]\nsubtype = \"rate_limit_reached\"\ndefinitive = true\nwhen = { staus = 429, body = { error = \"x\" } }\n[probe]\nmethod = \"DELETE\"\n[[failure]]\nsubtype = \"rate_limit_reached\"\nwhen = { status = 9999 }\n[[failure]]\nwhen = { status = 429 }\nbroken\n";
+    let narrow = "[narrow]\nby = \"bodi\"\nmembers = []\n";
     fs::write(folder.path().join("bad.toml"), text).unwrap();
+    fs::write(folder.path().join("narrow.toml"), narrow).unwrap();
+    fs::write(folder.path().join("members.toml"), narrow.replace("bodi", "body")).unwrap();
     let said: Vec<String> = credd::catalogue::lint(folder.path()).iter().map(ToString::to_string).collect();
     let all = said.join("\n");
     for words in [
@@ -303,6 +306,9 @@ fn all_that_is_wrong_with_a_file_is_said_at_once_and_without_its_values() {
         "an HTTP status",
         "\"subtype\" is missing",
         "bad.toml:22",
+        "narrow.toml:2:6: \"by\" is not one of the words it can be",
+        "did you mean \"body\"?",
+        "members.toml:1:1: \"by\" is \"body\": say which \"members\"",
     ] {
         assert!(all.contains(words), "{words}\n{all}");
     }

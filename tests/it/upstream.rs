@@ -28,6 +28,7 @@ fn provider(endpoint: &str) -> Provider {
         probes: vec![],
         revocation_endpoint: None,
         introspection_endpoint: None,
+        narrow: None,
         rotation: Rotation::Strict,
         grace: None,
         reuse_kills_access_token: true,
@@ -119,7 +120,7 @@ async fn client_credentials_bring_a_token_that_works() {
 async fn probe(sandbox: &Running, token: &str) -> Reply {
     let settings = Settings { probe_url: Some(sandbox.probe_url().parse().unwrap()), ..Settings::default() };
     let subject = subject(Kind::ApiKey, token, provider("https://unused.invalid/"), settings);
-    replied(upstream().probe(&subject).await.unwrap())
+    replied(upstream().probe(&subject, SystemClock.now().wall).await.unwrap())
 }
 
 #[tokio::test]
@@ -210,7 +211,7 @@ async fn a_probe_proves_a_key_and_shows_the_challenge() {
     let host = sandbox.url.trim_start_matches("http://").to_owned();
     let with = BTreeMap::from([("host".into(), host), ("wanted".into(), "admin".into())]);
     let subject = subject(Kind::ApiKey, key.expose(), described, Settings { with, ..Settings::default() });
-    let reply = replied(upstream().probe(&subject).await.unwrap());
+    let reply = replied(upstream().probe(&subject, SystemClock.now().wall).await.unwrap());
     assert_eq!((reply.status, reply.header("x-accepted-scopes")), (403, Some("admin")));
     sandbox.admin().revoke(&id);
     let reply = probe(&sandbox, key.expose()).await;
@@ -235,12 +236,12 @@ async fn rf48_secrets_are_in_no_word_of_ours() {
         admin.fault(kind.clone().next(1));
         quiet(format!("{:?}", refresh(&subject).await));
         admin.fault(kind.next(1).at(Place::Api));
-        quiet(format!("{:?}", upstream().probe(&subject).await));
+        quiet(format!("{:?}", upstream().probe(&subject, SystemClock.now().wall).await));
     }
     let mut secret_path = subject.clone();
     let url = format!("{}/bot{}/me?key={}", sandbox.url, seed.access_token.expose(), seed.access_token.expose());
     Arc::make_mut(&mut secret_path.settings).probe_url = Some(url.parse().unwrap());
-    quiet(format!("{:?}", upstream().probe(&secret_path).await));
+    quiet(format!("{:?}", upstream().probe(&secret_path, SystemClock.now().wall).await));
     drop(sandbox);
     let unreachable = refresh(&subject).await;
     assert!(matches!(unreachable, Exchange::NotSent(Trouble { reason: "connect", .. })), "{unreachable:?}");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    super::{Answer, Consent, Fact, Pkce, RateLimit, Reset, Topic, toml_reader::Table},
+    super::{Answer, Consent, Fact, NarrowBy, Narrowing, Pkce, RateLimit, Reset, Topic, toml_reader::Table},
     address, header_name, set, set_some,
 };
 
@@ -53,4 +53,31 @@ pub fn unattended(table: &Table<'_, '_>) -> BTreeMap<Topic, Fact> {
     let facts = facts.collect();
     table.finish();
     facts
+}
+
+/// `[narrow]`.
+pub fn narrow(table: &Table<'_, '_>) -> Option<Narrowing> {
+    let ways = [("body", NarrowBy::Body), ("scope", NarrowBy::Scope), ("session_policy", NarrowBy::SessionPolicy)];
+    let by = table.word("by", &ways);
+    let members = match (by, table.texts("members")) {
+        (Some(NarrowBy::Scope), None) => vec!["scopes".to_owned()],
+        (Some(NarrowBy::SessionPolicy), None) => vec!["policy".to_owned(), "policy_arns".to_owned()],
+        (Some(NarrowBy::Body), Some(members)) if !members.is_empty() => members,
+        (Some(NarrowBy::Body), _) => {
+            table.wrong("\"by\" is \"body\": say which \"members\" of the request's body narrow the token");
+            vec![]
+        }
+        (Some(_), Some(_)) => {
+            table.wrong("\"members\" goes with by = \"body\" alone");
+            vec![]
+        }
+        (None, _) => {
+            if !table.members().any(|(name, _)| name == "by") {
+                table.wrong("\"by\" is missing: body, scope or session_policy");
+            }
+            vec![]
+        }
+    };
+    table.finish();
+    Some(Narrowing { by: by?, members })
 }

@@ -102,6 +102,7 @@ pub fn show(provider: &Provider, output: &mut impl Write) -> io::Result<()> {
         ("client authentication", authentication.to_owned()),
         ("between scopes", separator.to_owned()),
         ("rotation", rotation(provider.rotation).to_owned()),
+        ("narrowed by", provider.narrow.as_ref().map_or_else(unknown, |narrowing| narrowing.members.join(", "))),
         ("grace", time(provider.grace)),
         ("dies unused after", time(provider.refresh_idle)),
         ("dies at the latest after", time(provider.refresh_absolute)),

@@ -26,7 +26,7 @@ use super::{FailOn, scrape};
 use crate::{
     clock::Clock,
     credential::{Reference, Resolve, Secret},
-    publish::{Slot, Subscriber, View},
+    publish::{Reader, Slot, Subscriber, View},
     web::{self, AuthFailure, Caller, Problem, Pulse, Readiness},
 };
 
@@ -133,7 +133,9 @@ impl Parts {
             Err(words) => return problem(&Problem::plain(StatusCode::BAD_REQUEST, &words), self),
         };
         if let Some(consumer) = &asked.consumer {
-            slots.retain(|slot| slot.current().readers().iter().any(|reader| reader.name.as_ref() == Some(consumer)));
+            // Who reads a cut needs the cut.
+            let reads = |reader: &Reader| reader.name.as_ref() == Some(consumer) && reader.cut.is_none();
+            slots.retain(|slot| slot.current().readers().iter().any(reads));
         }
         if !asked.credentials.is_empty() {
             slots.retain(|slot| asked.credentials.contains(slot.current().view.name.as_str()));

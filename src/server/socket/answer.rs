@@ -22,20 +22,20 @@ pub type Response = http::Response<Body>;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// The token.
-pub fn token(ready: &Ready) -> Response {
+/// The token, under that entity tag.
+pub fn token(ready: &Ready, tag: HeaderValue) -> Response {
     let mut response = full(StatusCode::OK, ready.body.clone());
     put(&mut response, header::CONTENT_TYPE, JSON);
     put(&mut response, header::CACHE_CONTROL, NO_STORE);
-    put(&mut response, header::ETAG, ready.etag.clone());
+    put(&mut response, header::ETAG, tag);
     response
 }
 
-/// The caller has that generation already.
-pub fn not_modified(ready: &Ready) -> Response {
+/// The caller has what that entity tag stands for.
+pub fn not_modified(tag: HeaderValue) -> Response {
     let mut response = full(StatusCode::NOT_MODIFIED, Bytes::new());
     put(&mut response, header::CACHE_CONTROL, NO_STORE);
-    put(&mut response, header::ETAG, ready.etag.clone());
+    put(&mut response, header::ETAG, tag);
     response
 }
 
@@ -75,7 +75,7 @@ pub fn wrong_method(allowed: &'static str, now: Timestamp) -> Response {
 
 /// 404 for a path.
 pub fn no_such_path(now: Timestamp) -> Response {
-    let detail = "the paths are /v1/tokens/{name}, /v1/tokens/{name}/refused, /v1/watch and /v1/credentials";
+    let detail = "the paths are /v1/tokens/{name}, /v1/tokens/{name}/refused, /v1/services/{service}/token, /v1/watch and /v1/credentials";
     problem(&Problem::plain(StatusCode::NOT_FOUND, detail), now)
 }
 

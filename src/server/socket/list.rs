@@ -8,7 +8,7 @@ use super::{Desk, Response, answer};
 use crate::{
     credential::{CredentialId, Generation, Kind},
     lifecycle::State,
-    publish::Peer,
+    publish::{Peer, Uses},
     server::unavailable,
     web::AuthFailure,
 };
@@ -18,6 +18,12 @@ struct Item {
     name: CredentialId,
     kind: Kind,
     provider: String,
+    /// The service that it is offered for, where it is offered by use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<String>,
+    /// What for; everything where absent.
+    #[serde(skip_serializing_if = "Option::is_none", rename = "use")]
+    uses: Option<Uses>,
     state: State,
     since: Timestamp,
     generation: Generation,
@@ -44,6 +50,8 @@ impl Desk {
                     name: view.name.clone(),
                     kind: view.kind,
                     provider: view.provider.clone(),
+                    service: edition.offer().map(|offer| offer.service.clone()),
+                    uses: edition.offer().and_then(|offer| offer.uses.clone()),
                     state,
                     since: view.since,
                     generation: view.generation,

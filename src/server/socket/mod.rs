@@ -3,7 +3,8 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /v1/tokens/{name}` | the token; `ETag` is its generation, `If-None-Match` gives 304; `?min_ttl=30s` joins or starts a refresh, `?wait=30s` waits for the next generation |
-//! | `GET /v1/watch?names=a,b` | server-sent events `token`, `state`, `withdrawn`, `removed`: what is, then each change |
+//! | `GET /v1/services/{service}/token?use=read` | the same, for the narrowest credential that will do among those that the caller may read; the answer's `name` tells which |
+//! | `GET /v1/watch?names=a,b`, `?service=a&use=read` | server-sent events `token`, `state`, `withdrawn`, `removed`: what is, then each change |
 //! | `POST /v1/tokens/{name}/refused` | `{generation, status, headers, body, surface}` of an upstream's no; answered with `{verdict, message, token}` |
 //! | `GET /v1/credentials` | what the caller may read, and how it does |
 
@@ -11,6 +12,7 @@ mod answer;
 mod list;
 mod read;
 mod refused;
+mod target;
 mod wanted;
 mod watch;
 
@@ -19,16 +21,16 @@ use std::{convert::Infallible, fmt, path::Path, sync::Arc, time::Duration};
 use futures_util::future::{BoxFuture, Either, Ready, ready};
 use http::{Method, Request, StatusCode};
 use hyper::{body::Incoming, service::Service};
-use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
     metrics::Metrics,
-    publish::{Asks, Edition, Peer, Slot, Subscriber},
+    publish::{Asks, Peer, Subscriber},
     web::{self, Caller, Problem, UnixDoor},
 };
 use answer::Response;
+use target::Target;
 
 /// The value of the label `interface` in metrics.
 const INTERFACE: &str = "uds";
@@ -179,34 +181,18 @@ impl Desk {
             Some("credentials") if get => self.list(peer),
             Some("watch") if get => self.watch(request.uri().query().unwrap_or(""), peer),
             Some("credentials" | "watch") => answer::wrong_method("GET", now),
-            Some(rest) => match rest.strip_prefix("tokens/").map(|rest| rest.split_once('/').unwrap_or((rest, ""))) {
-                Some((name, "")) if get => self.read(name, &request, peer).await,
+            Some(rest) if Target::of(rest, "").is_some() => match Target::of(rest, request.uri().query().unwrap_or(""))
+            {
+                Some(target) if get => self.read(&target, &request, peer).await,
+                _ => answer::wrong_method("GET", now),
+            },
+            Some(rest) => match rest.strip_prefix("tokens/").and_then(|rest| rest.split_once('/')) {
                 Some((name, "refused")) if request.method() == Method::POST => self.refused(name, request, peer).await,
-                Some((_, "")) => answer::wrong_method("GET", now),
                 Some((_, "refused")) => answer::wrong_method("POST", now),
                 _ => answer::no_such_path(now),
             },
             None => answer::no_such_path(now),
         }
-    }
-
-    /// A credential that the peer may read, and its current edition.
-    fn find(&self, name: &str, peer: Peer) -> Option<(Arc<Slot>, Arc<Edition>)> {
-        let slot = self.parts.subscriber.get(name)?;
-        let edition = Arc::clone(&slot.current());
-        edition.grants(peer, self.own_uid)?;
-        Some((slot, edition))
-    }
-
-    /// The one answer for names that do not exist and names that this peer may not know.
-    fn unknown(&self, name: &str, peer: Peer, now: Timestamp) -> Response {
-        (self.parts.witness)(Occurrence::Denied { peer, name: crate::credential::CredentialId::new(name).ok() });
-        let name: String = name.chars().take(80).collect();
-        let detail = format!(
-            "uid {} may read no credential named {name:?}; check the spelling, or let the operator add it to `readers`",
-            peer.uid
-        );
-        answer::problem(&Problem::failure(web::AuthFailure::unknown(&name), detail), now)
     }
 
     fn bad_request(&self, detail: &str) -> Response {

@@ -1,19 +1,19 @@
-//! `GET /v1/tokens/{name}`.
+//! `GET /v1/tokens/{name}` and `GET /v1/services/{service}/token`.
 
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use http::{HeaderMap, Method, Request, header};
+use http::{HeaderMap, HeaderValue, Method, Request, header};
 use hyper::body::{Body, Incoming};
 use url::form_urlencoded;
 
-use super::{Desk, INTERFACE, Response, answer};
+use super::{Desk, INTERFACE, Response, Target, answer, target::Found};
 use crate::{
     clock::Now,
     lifecycle::State,
-    publish::{Edition, Peer, Ready, Slot, View},
+    publish::{Edition, Peer, Reader, Ready, Slot, View},
     server::unavailable,
 };
 
@@ -27,48 +27,53 @@ struct Wishes {
 impl Desk {
     /// The plain read of a token that is there: a look-up, a look at the clock, ready bytes. `None`: take the long way.
     pub(super) fn quick(&self, request: &Request<Incoming>, peer: Peer) -> Option<Response> {
-        let name = request.uri().path().strip_prefix("/v1/tokens/")?;
-        if request.method() != Method::GET || request.uri().query().is_some() || !request.body().is_end_stream() {
+        let path = request.uri().path().strip_prefix("/v1/")?;
+        if request.method() != Method::GET || !request.body().is_end_stream() {
             return None;
         }
-        let slot = self.parts.subscriber.get(name)?;
-        let edition = slot.current();
+        let target = Target::of(path, request.uri().query().unwrap_or(""))?;
+        if !target.is_all(request.uri().query()) {
+            return None;
+        }
+        let found = self.find(&target, peer)?;
+        let edition = found.slot.current();
         let reader = edition.grants(peer, self.own_uid)?;
         let now = self.parts.clock.now();
         let ready = edition.token(now)?;
-        Some(self.deliver(&slot, ready, has(request.headers(), ready), peer, reader, now))
+        Some(self.deliver(&found, ready, request.headers(), peer, reader, now))
     }
 
     /// Every other read.
-    pub(super) async fn read(&self, name: &str, request: &Request<Incoming>, peer: Peer) -> Response {
+    pub(super) async fn read(&self, target: &Target<'_>, request: &Request<Incoming>, peer: Peer) -> Response {
         let now = self.parts.clock.now();
-        let Some((slot, _)) = self.find(name, peer) else { return self.unknown(name, peer, now.wall) };
+        let Some(found) = self.find(target, peer) else { return self.unknown(target, peer, now.wall) };
+        let slot = &found.slot;
         let wishes = match wishes(request.uri().query().unwrap_or("")) {
             Ok(wishes) => wishes,
             Err(words) => return self.bad_request(&words),
         };
         if let Some(wait) = wishes.wait {
-            self.wait_for_news(&slot, request.headers(), wait.min(self.limits.poll)).await;
+            self.wait_for_news(&found, request.headers(), wait.min(self.limits.poll)).await;
         }
         let need = wishes.min_ttl.min(most(&slot.current().view));
-        self.make_usable(&slot, need, peer).await;
+        self.make_usable(slot, need, peer).await;
         // Whatever happened meanwhile: the answer is what is published now, to whom it is granted now.
         let (now, edition) = (self.parts.clock.now(), Arc::clone(&slot.current()));
         let Some(reader) = edition.grants(peer, self.own_uid).filter(|_| !slot.is_removed()) else {
-            return self.unknown(name, peer, now.wall);
+            return self.unknown(target, peer, now.wall);
         };
         match edition.token(now) {
-            Some(ready) => self.deliver(&slot, ready, has(request.headers(), ready), peer, reader, now),
+            Some(ready) => self.deliver(&found, ready, request.headers(), peer, reader, now),
             None => self.refuse(&edition, now),
         }
     }
 
     /// Waits while the caller has the current generation, at most that long.
-    async fn wait_for_news(&self, slot: &Arc<Slot>, headers: &HeaderMap, time: Duration) {
-        let mut watch = slot.watch();
+    async fn wait_for_news(&self, found: &Found, headers: &HeaderMap, time: Duration) {
+        let mut watch = found.slot.watch();
         let news = async {
             while let Some(crate::publish::Seen::Edition(edition)) = watch.next().await {
-                if !edition.token(self.parts.clock.now()).is_some_and(|ready| has(headers, ready)) {
+                if !edition.token(self.parts.clock.now()).is_some_and(|ready| has(headers, &found.tag(ready))) {
                     return;
                 }
             }
@@ -104,22 +109,23 @@ impl Desk {
 
     fn deliver(
         &self,
-        slot: &Slot,
+        found: &Found,
         ready: &Ready,
-        has_it: bool,
+        headers: &HeaderMap,
         peer: Peer,
-        reader: Option<&str>,
+        reader: &Reader,
         now: Now,
     ) -> Response {
-        slot.usage.note(peer.uid, reader, ready.generation, now.wall);
-        if has_it {
-            return answer::not_modified(ready);
+        let (slot, tag) = (&found.slot, found.tag(ready));
+        slot.usage.note(peer.uid, reader.name.as_deref(), ready.generation, now.wall);
+        if has(headers, &tag) {
+            return answer::not_modified(tag);
         }
         let requests = &self.parts.metrics.credd_token_requests_total;
         slot.deliveries
             .get_or_init(|| requests.of(slot.current().view.name.as_str(), INTERFACE))
             .fetch_add(1, Ordering::Relaxed);
-        answer::token(ready)
+        answer::token(ready, tag)
     }
 
     /// Why there is no token.
@@ -135,12 +141,12 @@ impl Desk {
     }
 }
 
-/// Whether the caller says that it has this generation.
-fn has(headers: &HeaderMap, ready: &Ready) -> bool {
+/// Whether the caller says that it has what this entity tag stands for.
+fn has(headers: &HeaderMap, own: &HeaderValue) -> bool {
     headers.get_all(header::IF_NONE_MATCH).iter().any(|list| {
         list.as_bytes().split(|byte| *byte == b',').any(|tag| {
             let tag = tag.trim_ascii();
-            tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == ready.etag.as_bytes()
+            tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == own.as_bytes()
         })
     })
 }

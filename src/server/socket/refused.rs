@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use super::{Desk, Response, answer};
+use super::{Desk, Response, Target, answer};
 use crate::{
     catalogue::{SURFACES, Surface},
     credential::{Generation, Reply},
@@ -122,7 +122,9 @@ impl Refusal {
 impl Desk {
     pub(super) async fn refused(&self, name: &str, request: Request<Incoming>, peer: Peer) -> Response {
         let now = self.parts.clock.now().wall;
-        let Some((slot, edition)) = self.find(name, peer) else { return self.unknown(name, peer, now) };
+        let target = Target::Name(name);
+        let Some(found) = self.find(&target, peer) else { return self.unknown(&target, peer, now) };
+        let (slot, edition) = (found.slot.clone(), Arc::clone(&found.slot.current()));
         if !is_json(&request) {
             let detail = "send the refusal as application/json";
             return answer::problem(&Problem::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail), now);

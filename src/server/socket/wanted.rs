@@ -157,7 +157,7 @@ mod tests {
             problem: None,
             flags: vec![],
         };
-        publisher.set(Published { view, token: None, readers: Arc::from([]) });
+        publisher.set(Published { view, token: None, readers: Arc::from([]), offer: None });
         let slot = subscriber.get("bot").unwrap();
         let (door, mut asked) = mpsc::channel(1);
         let asks = Asks::new(vec![door], |_, _| 0);

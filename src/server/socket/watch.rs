@@ -13,7 +13,7 @@ use serde::Serialize;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
-use super::{Desk, INTERFACE, Response, answer};
+use super::{Desk, INTERFACE, Response, Target, answer};
 use crate::{
     credential::{CredentialId, Generation},
     lifecycle::State,
@@ -33,14 +33,22 @@ impl Desk {
             .flat_map(|(_, value)| value.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>())
             .filter(|name| !name.is_empty())
             .collect();
-        if names.is_empty() || names.len() > NAMES {
-            return self.bad_request(&format!("`names` must be 1 to {NAMES} names with commas between them"));
+        let services: Vec<_> = form_urlencoded::parse(query.as_bytes())
+            .filter(|(key, _)| key == "service")
+            .map(|(_, name)| name)
+            .collect();
+        let by_use = services.iter().map(|service| Target::service(service, query));
+        let targets: Vec<Target<'_>> = names.iter().map(|name| Target::Name(name)).chain(by_use).collect();
+        if targets.is_empty() || targets.len() > NAMES {
+            return self.bad_request(&format!(
+                "1 to {NAMES} names with commas between them, `names=a,b`, or a service and a use, `service=a&use=read`"
+            ));
         }
-        let mut followed = Vec::with_capacity(names.len());
-        for name in names {
-            match self.find(&name, peer) {
-                Some((slot, _)) => followed.push(slot.watch()),
-                None => return self.unknown(&name, peer, self.parts.clock.now().wall),
+        let mut followed = Vec::with_capacity(targets.len());
+        for target in &targets {
+            match self.find(target, peer) {
+                Some(found) => followed.push(found.slot.watch()),
+                None => return self.unknown(target, peer, self.parts.clock.now().wall),
             }
         }
         let live = Live::begin(self.parts.metrics.credd_subscribers.with_label_values(&[INTERFACE]));
@@ -89,7 +97,7 @@ impl Desk {
         let value = token.map(|ready| (ready.generation, ready.unsaved));
         if let Some(ready) = token.filter(|_| told.value != value) {
             event(&mut block, "token", ready.generation, &ready.body);
-            watch.slot().usage.note(peer.uid, reader, ready.generation, now.wall);
+            watch.slot().usage.note(peer.uid, reader.name.as_deref(), ready.generation, now.wall);
             if told.begun {
                 let lag = now.boot.saturating_sub(edition.published);
                 self.parts

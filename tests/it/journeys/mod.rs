@@ -1,7 +1,10 @@
 //! Whole journeys: what a user of credd lives through, from the settings file to the token in a reader's hand.
 
+#[cfg(feature = "aws")]
+mod aws;
 mod clock;
 mod commands;
+mod cuts;
 mod ends;
 mod homes;
 mod lost;
@@ -10,7 +13,9 @@ mod outages;
 mod reading;
 mod restored;
 mod revocation;
+mod scopes;
 mod settings;
 mod starting;
 mod unclassified;
+mod uses;
 mod ways;

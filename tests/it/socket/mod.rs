@@ -5,6 +5,7 @@ mod flight;
 mod read;
 mod refused;
 mod shortage;
+mod uses;
 mod watch;
 
 use crate::board::{Board, CANARY};

@@ -44,7 +44,7 @@ async fn an_unsaved_token_says_so() {
 async fn n083_unknown_and_forbidden_names_look_alike() {
     let board = Board::new().await;
     let mut edition = published(&board, "hidden", 1, Some(600), State::Fresh);
-    edition.readers = Arc::from([Reader { uid: Some(4_000_000), gid: None, name: None }]);
+    edition.readers = Arc::from([Reader { uid: Some(4_000_000), ..Reader::default() }]);
     board.publisher.set(edition);
     let mut client = board.connect().await;
     for path in ["/v1/tokens/NAME", "/v1/tokens/NAME?min_ttl=5", "/v1/watch?names=NAME"] {
@@ -85,8 +85,8 @@ impl web::Listener for Costumed {
 #[tokio::test]
 async fn n081_rules_decide_by_the_kernels_word_and_not_by_the_callers() {
     let board = Board::without_socket();
-    let group = Reader { uid: None, gid: Some(500), name: None };
-    let both = Reader { uid: Some(7), gid: Some(500), name: None };
+    let group = Reader { gid: Some(500), ..Reader::default() };
+    let both = Reader { uid: Some(7), gid: Some(500), ..Reader::default() };
     for (name, readers) in [("grouped", vec![group]), ("strict", vec![both]), ("default", vec![])] {
         let mut edition = published(&board, name, 1, Some(600), State::Fresh);
         edition.readers = readers.into();

@@ -101,7 +101,7 @@ async fn a_certified_provider_tells_by_introspection_whether_a_token_lives() {
     let (_, issued) = read(refresh(&holder(&"none yet".into(), "svc-secret")).await);
     let token = &issued["access_token"];
     let ask = async |subject: &credd::upstream::Subject| {
-        let reply = super::replied(super::upstream().probe(subject).await.unwrap());
+        let reply = super::replied(super::upstream().probe(subject, now).await.unwrap());
         subject.provider.introspected(&reply, now)
     };
     let (end, source) = ask(&holder(token, "svc-secret")).await.unwrap().expect("it says until when");
