@@ -270,7 +270,8 @@ mod tests {
 
     #[test]
     fn families_of_limit_headers_and_their_units() {
-        let table: [(&[(&str, &str)], Option<u64>); 12] = [
+        type Headers = [(&'static str, &'static str)];
+        let table: [(&Headers, Option<u64>); 12] = [
             (&[("x-rate-limit-requests-left", "0"), ("x-rate-limit-time-reset-ms", "15240")], Some(16)),
             (&[("x-rate-limit-requests-left", "7"), ("x-rate-limit-time-reset-ms", "15240")], None),
             (&[("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "2.43s")], Some(3)),
