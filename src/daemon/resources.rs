@@ -331,6 +331,7 @@ impl Resources {
             grace: provider.grace.unwrap_or_default(),
             reuse_kills_access_token: provider.reuse_kills_access_token,
             refresh_idle: provider.refresh_idle,
+            refresh_absolute: provider.refresh_absolute,
             has_probe,
             lead: span(settings.refresh_lead),
             max_lead: provider.max_lead,

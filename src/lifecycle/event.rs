@@ -92,8 +92,8 @@ pub struct Loaded {
     pub expires_at: Option<Timestamp>,
     /// How that is known.
     pub source: ExpirySource,
-    /// When the refresh token ends, if known.
-    pub refresh_expires_at: Option<Timestamp>,
+    /// When the refresh token ends and how that is known, if it is.
+    pub refresh_expires_at: Option<(Timestamp, ExpirySource)>,
     /// Where its grant comes from.
     pub origin: Origin,
 }
@@ -120,8 +120,8 @@ pub struct Promoted {
     pub life: Option<Duration>,
     /// How that is known.
     pub source: ExpirySource,
-    /// When the refresh token ends, if known.
-    pub refresh_expires_at: Option<Timestamp>,
+    /// When the refresh token ends and how that is known, if it is.
+    pub refresh_expires_at: Option<(Timestamp, ExpirySource)>,
     /// The lifetime was malformed.
     pub repaired: bool,
 }

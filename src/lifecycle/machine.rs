@@ -146,6 +146,9 @@ pub struct Validity {
     pub source: ExpirySource,
     /// When the refresh token ends, if known.
     pub refresh_expires_at: Option<Timestamp>,
+    /// How that is known.
+    #[serde(default)]
+    pub refresh_source: Option<ExpirySource>,
     /// When the next refresh is planned; the dice were thrown once, when the value came.
     pub refresh_at: Option<Timestamp>,
 }

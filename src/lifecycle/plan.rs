@@ -47,6 +47,8 @@ pub struct Policy {
     pub reuse_kills_access_token: bool,
     /// A refresh token that nobody uses for this long dies.
     pub refresh_idle: Option<Duration>,
+    /// A refresh token dies this long after it was granted, used or not.
+    pub refresh_absolute: Option<Duration>,
     /// Whether the provider has a probe.
     pub has_probe: bool,
     /// Refresh this long before the end, instead of by the token's life.
@@ -68,6 +70,7 @@ impl Policy {
             grace: Duration::ZERO,
             reuse_kills_access_token: true,
             refresh_idle: None,
+            refresh_absolute: None,
             has_probe: true,
             lead: None,
             max_lead: None,

@@ -154,7 +154,10 @@ impl Lifecycle {
         self.lifetime_repaired = promoted.repaired;
         self.last_life = promoted.life.or(self.last_life);
         self.refreshed = [Some(now.wall), self.refreshed[0], self.refreshed[1]];
-        let refresh_ends = promoted.refresh_expires_at.or_else(|| self.validity.as_ref()?.refresh_expires_at);
+        let refresh_ends = promoted.refresh_expires_at.or_else(|| {
+            let before = self.validity.as_ref()?;
+            Some((before.refresh_expires_at?, before.refresh_source.unwrap_or(ExpirySource::Unknown)))
+        });
         let sent = promoted.sent_at;
         let expires_at = promoted.life.and_then(|life| sent.wall.checked_add(life).ok());
         self.validity = Some(validity(sent, expires_at, promoted.life, promoted.source, refresh_ends, dice, policy));
@@ -328,7 +331,7 @@ fn validity(
     expires_at: Option<Timestamp>,
     life: Option<Duration>,
     source: ExpirySource,
-    refresh_expires_at: Option<Timestamp>,
+    refresh_ends: Option<(Timestamp, ExpirySource)>,
     dice: f64,
     policy: &Policy,
 ) -> Validity {
@@ -337,13 +340,17 @@ fn validity(
     let blind = expires_at.is_none().then(|| issued.wall + UNKNOWN_LIFE_REFRESH.mul_f64(1.0 - 0.1 * dice));
     let refresh_at =
         if policy.kind.is_refreshable() { [by_expiry, by_idleness, blind].into_iter().flatten().min() } else { None };
+    // Where nobody tells, the provider's own limit counts from when the grant came to us: it ends then at the latest.
+    let at_most = policy.refresh_absolute.filter(|_| policy.kind.spends_grant());
+    let refresh_ends = refresh_ends.or(at_most.map(|limit| (later(issued.wall, limit), ExpirySource::Assumed)));
     Validity {
         issued_at: issued.wall,
         issued_boot: Some(issued.boot),
         expires_at,
         life,
         source,
-        refresh_expires_at,
+        refresh_expires_at: refresh_ends.map(|(end, _)| end),
+        refresh_source: refresh_ends.map(|(_, source)| source),
         refresh_at,
     }
 }

@@ -68,6 +68,8 @@ pub struct View {
     pub expiry_source: ExpirySource,
     /// When the refresh token ends.
     pub refresh_expires_at: Option<Timestamp>,
+    /// How that is known.
+    pub refresh_expiry_source: Option<ExpirySource>,
     /// When the OAuth client's secret ends, if its home store says so.
     pub client_secret_expires_at: Option<Timestamp>,
     /// When the next refresh is planned.

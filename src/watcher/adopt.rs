@@ -374,7 +374,7 @@ pub(super) fn facts(
         has_token: material.value(assignment.kind).is_some(),
         expires_at,
         source,
-        refresh_expires_at: material.refresh_expires_at,
+        refresh_expires_at: material.refresh_expires_at.map(|end| (end, ExpirySource::Configured)),
         origin,
     }
 }

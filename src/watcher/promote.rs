@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{LoadReason, Message, Shard, effects::Note, interpret};
 use crate::{
     clock::Now,
-    credential::{CredentialId, Failure, Fingerprint, Generation, Material, Verdict},
+    credential::{CredentialId, ExpirySource, Failure, Fingerprint, Generation, Material, Verdict},
     failpoint,
     ledger::{FlightStep, LedgerError, NewValue, SUPERSEDED},
     lifecycle::{Event, Promoted, Trigger},
@@ -55,12 +55,14 @@ impl Shard {
             from_store: false,
             keep_previous_until: Some(self.house.clock.now().wall + KEEP_PREVIOUS),
         };
+        let told = tokens.refresh_lifetime.is_some();
         let event = Event::Promoted(Promoted {
             generation,
             sent_at,
             life: tokens.lifetime,
             source: tokens.lifetime_source,
-            refresh_expires_at: material.refresh_expires_at,
+            // What the reply does not tell stays as it was known.
+            refresh_expires_at: material.refresh_expires_at.filter(|_| told).map(|end| (end, ExpirySource::Response)),
             repaired: tokens.repaired,
         });
         let scope_after = material.scope.clone();

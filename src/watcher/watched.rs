@@ -267,6 +267,7 @@ impl Watched {
             expires_at: validity.and_then(|validity| validity.expires_at),
             expiry_source: validity.map_or(crate::credential::ExpirySource::Unknown, |validity| validity.source),
             refresh_expires_at: validity.and_then(|validity| validity.refresh_expires_at),
+            refresh_expiry_source: validity.and_then(|validity| validity.refresh_source),
             client_secret_expires_at: self.material.as_ref().and_then(|material| material.client_secret_expires_at),
             refresh_at: validity.and_then(|validity| validity.refresh_at),
             probe_at: self.life.probes().next_at,

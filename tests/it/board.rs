@@ -196,6 +196,7 @@ pub fn view(board: &Board, name: &str, generation: i64, left: Option<i64>, state
         expires_at: left.map(after),
         expiry_source: ExpirySource::Response,
         refresh_expires_at: Some(after(86_400)),
+        refresh_expiry_source: None,
         client_secret_expires_at: None,
         refresh_at: left.map(|left| after(left / 2)),
         probe_at: Some(after(300)),

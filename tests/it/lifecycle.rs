@@ -33,6 +33,7 @@ fn policy(line: &str) -> Policy {
             "rotation" => policy.rotation = serde_json::from_value::<Rotation>(value.into()).expect("a profile"),
             "grace" => policy.grace = span(value),
             "idle" => policy.refresh_idle = Some(span(value)),
+            "absolute" => policy.refresh_absolute = Some(span(value)),
             "ttl_warn" => policy.ttl_warn = Some(span(value)),
             "ttl_fail" => policy.ttl_fail = Some(span(value)),
             "spares_access_token" => policy.reuse_kills_access_token = false,

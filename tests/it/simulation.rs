@@ -163,6 +163,38 @@ fn rf37_an_idle_grant_never_dies() {
     assert!((13..=16).contains(&refreshes), "{refreshes} in 400 days");
 }
 
+/// RF-37: a grant that dies a year after consent, used or not: counted once from when it came, moved by no refresh, and
+/// overruled by what the provider tells.
+#[test]
+fn rf37_an_absolute_end_is_counted_once_and_the_provider_knows_better() {
+    const YEAR: Duration = Duration::from_secs(365 * 86_400);
+    let policy = Policy { refresh_absolute: Some(YEAR), ..bare(Rotation::Strict) };
+    let mut life = Lifecycle::default();
+    let ends = |life: &Lifecycle| {
+        let validity = life.validity().unwrap();
+        (validity.refresh_expires_at.unwrap(), validity.refresh_source.unwrap())
+    };
+    life.step(loaded(Duration::from_secs(3_600)), at(0.0), 0.5, &policy);
+    let assumed = (at(0.0).wall + YEAR, ExpirySource::Assumed);
+    assert_eq!(ends(&life), assumed);
+    life.step(Event::RefreshNow, at(1_800.0), 0.5, &policy);
+    fly(&mut life, 1_800.0, Duration::from_secs(3_600), &policy);
+    assert_eq!(ends(&life), assumed, "a refresh moves it not");
+    life.step(Event::RefreshNow, at(3_600.0), 0.5, &policy);
+    life.step(Event::Prepared(Uuid::from_u128(1)), at(3_600.0), 0.5, &policy);
+    let told = (at(0.0).wall + Duration::from_secs(86_400), ExpirySource::Response);
+    let promoted = Promoted {
+        generation: life.generation.next(),
+        sent_at: at(3_600.0),
+        life: Some(Duration::from_secs(3_600)),
+        source: ExpirySource::Response,
+        refresh_expires_at: Some(told),
+        repaired: false,
+    };
+    life.step(Event::Promoted(promoted), at(3_600.0), 0.5, &policy);
+    assert_eq!(ends(&life), told);
+}
+
 /// An upstream that refuses every refresh of a 90-minute token: yellow at 60 minutes left, red at 10, at exactly
 /// these moments, and green after the first success.
 #[test]

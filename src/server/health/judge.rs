@@ -253,6 +253,7 @@ mod tests {
             expires_at: left.map(|left| now() + SignedDuration::from_secs(left)),
             expiry_source: ExpirySource::Response,
             refresh_expires_at: None,
+            refresh_expiry_source: None,
             client_secret_expires_at: None,
             refresh_at: None,
             probe_at: None,

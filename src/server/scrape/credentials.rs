@@ -5,7 +5,7 @@ use std::{fmt::Write, sync::Arc};
 use jiff::Timestamp;
 
 use crate::{
-    credential::Kind,
+    credential::{ExpirySource, Kind},
     lifecycle::State,
     metrics::{Described, Metrics, Tally},
     publish::{Criticality, Slot, View},
@@ -67,7 +67,14 @@ fn gauges(metrics: &Metrics, all: &[&View], shown: &[&View], text: &mut String) 
     }
     family.next(metrics.credd_credential_expiry_source_info);
     for view in shown {
-        family.line(&[view.name.as_str(), part(view.kind), &word(&view.expiry_source)], 1.0);
+        let name = view.name.as_str();
+        family.line(&[name, part(view.kind), &word(&view.expiry_source)], 1.0);
+        if let Some(source) = view.refresh_expires_at.and(view.refresh_expiry_source) {
+            family.line(&[name, "refresh", &word(&source)], 1.0);
+        }
+        if view.client_secret_expires_at.is_some() {
+            family.line(&[name, "client_secret", &word(&ExpirySource::Configured)], 1.0);
+        }
     }
     family.next(metrics.credd_credential_generation);
     for view in shown {

@@ -146,6 +146,7 @@ mod tests {
             expires_at: None,
             expiry_source: ExpirySource::Unknown,
             refresh_expires_at: None,
+            refresh_expiry_source: None,
             client_secret_expires_at: None,
             refresh_at: None,
             probe_at: None,

@@ -16,6 +16,7 @@ mod revocation;
 mod scopes;
 mod settings;
 mod starting;
+mod stranger;
 mod unclassified;
 mod uses;
 mod ways;
