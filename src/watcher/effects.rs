@@ -62,6 +62,7 @@ impl Shard {
         }
         // Whoever is told of a dead whole need not hear of its cuts one by one.
         let told_already = self.watched.get(id).is_some_and(|watched| self.dead_whole(watched, now).is_some());
+        let cuts = self.cuts_of(id);
         let Some(watched) = self.watched.get_mut(id) else { return Ok(()) };
         let before = watched.state(now);
         let word_before = watched.life.since();
@@ -79,6 +80,9 @@ impl Shard {
         let mut incidents: Vec<Fact> =
             effects.iter().filter_map(|effect| page::fact(effect, watched, &life, now.wall, &note)).collect();
         incidents.retain(|fact| !told_already || matches!(fact.change, FactChange::Clear { .. }));
+        if before != State::Revoked && life.state(now, &watched.assignment.policy) == State::Revoked {
+            incidents.extend(cuts.iter().map(|cut| page::explained(cut, watched, now.wall)));
+        }
         let is_news = note.event.is_some() || note.flight.is_some() || note.value.is_some();
         if is_news || state_changed || !incidents.is_empty() {
             let state = life.state(now, &watched.assignment.policy);

@@ -2,7 +2,7 @@
 
 use super::effects::Note;
 use crate::{
-    credential::Failure,
+    credential::{CredentialId, Failure},
     ledger::{Fact, FactChange},
     lifecycle::{Effect, Incident},
 };
@@ -39,6 +39,17 @@ pub(super) fn fact(
     let grant = assignment.whole.as_ref().filter(|_| incident == Incident::CredentialRevoked);
     let credential = grant.unwrap_or(&assignment.id).to_string();
     Some(Fact { kind: incident.as_str().to_owned(), credential, group, change, at })
+}
+
+/// A cut that ended while its whole was in doubt: the death of the whole explains it.
+pub(super) fn explained(cut: &CredentialId, whole: &super::Watched, at: jiff::Timestamp) -> Fact {
+    Fact {
+        kind: Incident::CredentialExpired.as_str().to_owned(),
+        credential: cut.to_string(),
+        group: whole.assignment.provider.name.clone(),
+        change: FactChange::Clear { why: "its whole was revoked".to_owned() },
+        at,
+    }
 }
 
 /// What a page says: what, the evidence, what credd already tried, and the one command that mends it.
