@@ -221,6 +221,8 @@ async fn rf50_of_a_daemon_and_its_clone_exactly_one_calls_upstream() {
     assert_eq!(clone.act("bot", "refresh").await.status, 200);
     assert!(clone.incidents().await.is_empty());
     assert_eq!(elder.admin().counters_of(&seed.id).refresh_calls, 3);
+    // A stop waits for no home store, and the next start of it would hold on to what it has.
+    went_home(homes.path(), 4).await;
     clone.stop().await;
 
     // It comes back all the same, on its own machine and with its old state: now it is the younger.
