@@ -7,12 +7,14 @@ mod localised;
 mod members;
 mod observe;
 mod page;
+mod phrase;
 mod search;
 mod words;
 
 pub use observe::{Form, Observed};
 
-use lexicon::{ENTRIES, Meaning};
+use lexicon::ENTRIES;
+use phrase::Meaning;
 
 use super::Surface;
 use crate::credential::Failure;
