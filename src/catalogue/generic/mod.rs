@@ -161,6 +161,7 @@ fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
         if name == "expired"
             && !named
             && !whole
+            && !matches!(observed.refusal.presented, "signed_url" | "sas_token")
             && !statement.words.contains("request has expired")
             && !statement.words.contains("request expired")
         {
@@ -171,9 +172,13 @@ fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
         300..=399 | 451 => false,
         // Who says when to come again means a limit, whatever it sells beside it.
         429 if meaning == Money && statement.words.contains("try again in") => false,
-        429 => matches!(meaning, Money | Unavailable | Challenge | Rate | Network) && name != "try_later",
+        429 => {
+            matches!(meaning, Money | Unavailable | Challenge | Rate | Network)
+                && !matches!(name, "try_later" | "upgrade_offered")
+        }
         // Never proof that a grant is dead. SOAP 1.1 sends every fault with 500 (§6.2).
         500.. => match meaning {
+            Skew if observed.form == Form::Xml => true,
             Expired | Skew | Rate | Unavailable => about_credential(&statement.words, meaning),
             Rejected | Ambiguous | Config | Scope | ExpiredOrDead | Unrelated => {
                 observed.form == Form::Xml && observed.status() == 500 && names_credential(&statement.words)
@@ -199,7 +204,7 @@ fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
         401 if name == "permission" && BARE.iter().any(|bare| statement.words.ends_with(bare)) => false,
         // A validation error may name anybody's organization.
         400 if name == "organization_unknown" => false,
-        402 => matches!(meaning, Unrelated | Rate),
+        402 => matches!(meaning, Unrelated),
         _ => true,
     }
 }
