@@ -54,7 +54,9 @@ impl Observed<'_> {
             let name = name.to_ascii_lowercase();
             let denied =
                 matches!(name.as_str(), "ok" | "success" | "succeeded" | "issuccess") && value == &Value::Bool(false);
+            // A job that failed is a thing with a name of its own.
             let failed = matches!(name.as_str(), "status" | "result" | "stat" | "outcome")
+                && !object.contains_key("id")
                 && value.as_str().is_some_and(|word| {
                     ["error", "fail", "failed", "failure"].iter().any(|bad| word.eq_ignore_ascii_case(bad))
                 });

@@ -113,7 +113,8 @@ pub fn judge(observed: &Observed<'_>) -> Finding {
     }
     match best {
         Some((entry, at)) => {
-            let finding = meaning(observed, ENTRIES[entry].meaning, ENTRIES[entry].name);
+            let words = &observed.statements[at].words;
+            let finding = meaning(observed, ENTRIES[entry].meaning, ENTRIES[entry].name, words);
             // A server in trouble says much; never that a person must act on a credential.
             if status >= 500 && finding.failure == Failure::CredentialRevoked {
                 return by_status(observed, status);
@@ -140,6 +141,10 @@ fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
     }
     // OpenID Connect's code, not the sentence that any API says to a stranger.
     if ENTRIES[entry].name == "login_required" && !token_endpoint && !statement.raw.contains('_') {
+        return false;
+    }
+    // A coupon has a code too.
+    if ENTRIES[entry].name == "code_refused" && !token_endpoint && !is_one_time(observed.refusal.presented) {
         return false;
     }
     // RFC 6749 §5.2; elsewhere it is anybody's word for a bad request.
@@ -195,6 +200,10 @@ fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
             }
             Rate | Skew | Money => true,
             Unrelated => true,
+            // Whoever does not know our key says so, whatever the status; other keys may just not be there.
+            Rejected => observed.status() == 404 && name == "unknown_key_id",
+            // What some libraries answer to a token that is none.
+            Config => observed.status() == 422 && matches!(name, "malformed_credential" | "authorization_scheme"),
             Pending => observed.status() == 409,
             _ => false,
         },
@@ -202,6 +211,12 @@ fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
         400 | 401 if name == "forbidden" && !token_endpoint => false,
         // "Not authorized for this resource" under 401 is the status in words; under 403 it is about rights.
         401 if name == "permission" && BARE.iter().any(|bare| statement.words.ends_with(bare)) => false,
+        // A form may want somebody's password, or the secret of a webhook.
+        400 if name == "credential_missing" && !token_endpoint => {
+            ["token", "api", "auth", "credential", "bearer", "header", "sign", "session", "jwt"]
+                .iter()
+                .any(|noun| statement.words.contains(noun))
+        }
         // A validation error may name anybody's organization.
         400 if name == "organization_unknown" => false,
         402 => matches!(meaning, Unrelated),
@@ -247,7 +262,7 @@ fn about_credential(words: &str, meaning: Meaning) -> bool {
     matches!(meaning, Meaning::Rate | Meaning::Unavailable) || nouns.iter().any(|noun| words.contains(noun))
 }
 
-fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str) -> Finding {
+fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str, words: &str) -> Finding {
     use Failure::{
         ClientMisconfigured, CredentialExpired, CredentialRejected, CredentialRevoked, InsufficientScope,
         NotACredentialFailure, RateLimitReached, UpstreamUnavailable,
@@ -272,7 +287,10 @@ fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str) -> Fin
     match meaning {
         // RFC 8628 §3.5, RFC 6749 §4.1.2.1: the person said no.
         Meaning::Scope
-            if name == "forbidden" && is_one_time(presented) && observed.refusal.surface == Surface::TokenEndpoint =>
+            if name == "forbidden"
+                && words.contains("denied")
+                && is_one_time(presented)
+                && observed.refusal.surface == Surface::TokenEndpoint =>
         {
             Finding::of(CredentialRevoked, "consent_denied")
         }
@@ -289,6 +307,10 @@ fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str) -> Fin
         {
             Finding::of(InsufficientScope, name)
         }
+        // Who presents a token signs nothing himself: the signature that is over is the token's.
+        Meaning::Skew if name == "signature_expired" && presented == "oauth_access_token" => {
+            Finding::of(CredentialExpired, "expired")
+        }
         Meaning::Skew => Finding::of(ClientMisconfigured, name).retryable(true).no_human(),
         Meaning::Dead | Meaning::DeadGrant => Finding::of(CredentialRevoked, name),
         // What a cache has forgotten was never said to be over; a token that is minted anew will be in it.
@@ -296,8 +318,12 @@ fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str) -> Fin
         Meaning::Expired if grant || fixed => Finding::of(CredentialRevoked, name),
         Meaning::Expired => Finding::of(CredentialExpired, name),
         Meaning::ExpiredOrDead if grant || fixed => Finding::of(CredentialRevoked, name),
-        // Whom "unauthorized" is about, the client or the grant, it does not say.
-        Meaning::Rejected if grant && name != "rejected" => Finding::of(CredentialRejected, name),
+        // Whom "unauthorized" is about, the client or the grant, it does not say; a key or a header is no grant.
+        Meaning::Rejected
+            if grant && (name != "rejected" || ["api key", "apikey", "header"].iter().any(|of| words.contains(of))) =>
+        {
+            Finding::of(CredentialRejected, name)
+        }
         Meaning::Ambiguous | Meaning::Rejected if grant => Finding::of(CredentialRevoked, name),
         // A client that proves itself by a secret, refused where it does so: the secret or the id is wrong.
         Meaning::Ambiguous | Meaning::Rejected if is_client(observed) => {

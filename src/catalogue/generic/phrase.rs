@@ -69,7 +69,7 @@ pub const fn entry(name: &'static str, meaning: Meaning, pattern: &'static str) 
     Entry { name, meaning, pattern }
 }
 
-const NOUNS: [(&str, &str); 9] = [
+const NOUNS: [(&str, &str); 10] = [
     ("<token>", TOKEN),
     ("<who>", WHO),
     ("<EXPIRED>", localised::EXPIRED),
@@ -78,5 +78,6 @@ const NOUNS: [(&str, &str); 9] = [
     ("<FORBIDDEN>", localised::FORBIDDEN),
     ("<TOO_MANY>", localised::TOO_MANY),
     ("<UNAVAILABLE>", localised::UNAVAILABLE),
+    ("<NOT_LISTED>", localised::NOT_LISTED),
     ("<MISSING>", localised::MISSING),
 ];
