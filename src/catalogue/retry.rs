@@ -145,7 +145,8 @@ fn described_budget(observed: &Observed<'_>, described: &RateLimit, now: Timesta
     let value = reply.header(name)?;
     let left = described.remaining.as_deref().and_then(|name| reply.header(name));
     let spent = left.map_or(reply.status == 429, nothing);
-    if spent { declared(value, form, now) } else { None }
+    // Whatever a file says, a date is a date.
+    if spent { declared(value, form, now).or_else(|| moment(value, now)) } else { None }
 }
 
 fn nothing(left: &str) -> bool {

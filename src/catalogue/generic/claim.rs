@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Form, Observed};
+use super::{Form, Observed, words::normalise};
 use crate::catalogue::Surface;
 
 impl Observed<'_> {
@@ -54,7 +54,9 @@ impl Observed<'_> {
             let name = name.to_ascii_lowercase();
             let denied =
                 matches!(name.as_str(), "ok" | "success" | "succeeded" | "issuccess") && value == &Value::Bool(false);
+            // A job that failed is a thing with a name of its own.
             let failed = matches!(name.as_str(), "status" | "result" | "stat" | "outcome")
+                && !object.contains_key("id")
                 && value.as_str().is_some_and(|word| {
                     ["error", "fail", "failed", "failure"].iter().any(|bad| word.eq_ignore_ascii_case(bad))
                 });
@@ -62,8 +64,12 @@ impl Observed<'_> {
             let noted = self.refusal.surface == Surface::Probe
                 && matches!(name.as_str(), "messages" | "warnings")
                 && value.as_array().is_some_and(|list| list.iter().any(Value::is_object));
+            // `{"code": "TokenRevoked"}`; beside it, the answer of a living one is `TokenValid`.
+            let coded = matches!(name.as_str(), "code" | "status" | "result" | "state")
+                && value.as_str().is_some_and(bad_credential);
             denied
                 || failed
+                || coded
                 || noted
                 || (says(value) && (name.starts_with("err") || name.starts_with("fault") || name == "exception"))
         })
@@ -80,4 +86,27 @@ impl Observed<'_> {
         };
         self.json.as_ref().is_some_and(|json| flag(json) || json.get("error").is_some_and(flag))
     }
+}
+
+/// Whether a code names something that is presented, and what is bad about it.
+fn bad_credential(code: &str) -> bool {
+    const PRESENTED: [&str; 7] = ["token", "key", "apikey", "session", "credential", "credentials", "jwt"];
+    const BAD: [&str; 10] = [
+        "expired",
+        "revoked",
+        "invalid",
+        "malformed",
+        "disabled",
+        "deleted",
+        "missing",
+        "inactive",
+        "unknown",
+        "rejected",
+    ];
+    if code.len() > 64 || code.contains(char::is_whitespace) {
+        return false;
+    }
+    let words = normalise(code, true);
+    let any = |list: &[&str]| words.split(' ').any(|word| list.contains(&word));
+    any(&PRESENTED) && any(&BAD)
 }

@@ -3,77 +3,13 @@
 //! Codes and sentences are read alike, as lower-case words, so that `TOKEN_EXPIRED`, `ExpiredTokenException` and
 //! "The token has expired" are one thing. Order is meaning: causes before symptoms, the particular before the general.
 
-use super::localised;
-
-/// What a phrase says, before surface and kind of credential are looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meaning {
-    /// A clock, a nonce or a short-lived proof of ours is off: signed anew, the call works.
-    Skew,
-    /// The refresh grant itself is named as dead.
-    DeadGrant,
-    /// Dead until a person acts.
-    Dead,
-    /// Over; whether that is death depends on what was presented.
-    Expired,
-    /// Expired or revoked: the reply does not say which, but it is one of them.
-    ExpiredOrDead,
-    /// Refused for one of several listed reasons.
-    Ambiguous,
-    /// Refused without a reason.
-    Rejected,
-    /// A code of RFC 6749 that means the grant, or whatever stands in its place.
-    InvalidGrant,
-    /// Rights are missing.
-    Scope,
-    /// Our client, or the way we call, is wrong.
-    Config,
-    /// Too many.
-    Rate,
-    /// The provider failed.
-    Unavailable,
-    /// Money, plans, quotas that waiting does not mend: a person must act, but not on the credential.
-    Money,
-    /// An address list, a firewall, a region.
-    Network,
-    /// An administrator's switch.
-    Feature,
-    /// A question to a browser.
-    Challenge,
-    /// Not yet, or not now: the same call may work.
-    Pending,
-    /// Nothing about the credential.
-    Unrelated,
-}
-
-/// One entry: its name is the verdict's cause.
-pub struct Entry {
-    /// lower_snake_case.
-    pub name: &'static str,
-    /// What it says.
-    pub meaning: Meaning,
-    /// Regular expression over words; `<token>` and `<who>` stand for the nouns below, `<gap>` for up to three words.
-    pattern: &'static str,
-}
-
-impl Entry {
-    /// The pattern with its nouns and the words of other languages filled in; for a search in bytes.
-    pub fn expression(&self) -> String {
-        let filled = self.pattern.replace("<gap>", r"(?: \w+){0,4}?");
-        NOUNS.iter().fold(filled, |pattern, (name, words)| pattern.replace(name, words))
-    }
-}
-
-const TOKEN: &str = r"(?:tokens?|keys?|apikeys?|credentials?|secrets?|jwts?|sessions?|signatures?|assertions?|passwords?|certificates?|cookies?|pats?|sas|grants?|authorizations?|authentications?|logins?|bearer|macaroons?|tickets?)";
-const WHO: &str = r"(?:accounts?|users?|organi[sz]ations?|org|workspaces?|teams?|apps?|applications?|clients?|projects?|consumers?|installations?|tenants?|owners?|members?|tokens?|keys?|credentials?|integrations?|merchants?|sessions?|grants?|subscriber|principal|connection|authorization|webhooks?|consent)";
-
-const fn entry(name: &'static str, meaning: Meaning, pattern: &'static str) -> Entry {
-    Entry { name, meaning, pattern }
-}
-
-use Meaning::{
-    Ambiguous, Challenge, Config, Dead, DeadGrant, Expired, ExpiredOrDead, Feature, InvalidGrant, Money, Network,
-    Pending, Rate, Rejected, Scope, Skew, Unavailable, Unrelated,
+use super::phrase::{
+    Entry,
+    Meaning::{
+        Ambiguous, Challenge, Config, Dead, DeadGrant, Expired, ExpiredOrDead, Feature, InvalidGrant, Money, Network,
+        Pending, Rate, Rejected, Scope, Skew, Unavailable, Unrelated,
+    },
+    entry,
 };
 
 /// The list. Earlier wins.
@@ -87,7 +23,7 @@ pub static ENTRIES: &[Entry] = &[
     entry(
         "clock_skew",
         Skew,
-        r"\bskew(?:ed)?\b|clock (?:is )?(?:drift|off|out|not|wrong)|time difference|request time (?:too|is)|not yet (?:valid|current|active|effective)|(?:issued|iat|nbf|created|timestamp|valid from)\b.*\bfuture|used before|not (?:be )?valid (?:before|until|yet)|(?:ahead of|behind) (?:the )?(?:server|current|actual|our)|signature (?:has )?expired .*(?:earlier|later)|time ?stamp (?:\w+ ){0,5}(?:expired|invalid|stale|too|incorrect)|(?:expired|invalid|stale|bad) (?:request )?time ?stamp|invalid nonce|nonce (?:is )?too (?:low|small|old)|nonce (?:\w+ ){0,3}(?:increas|already|greater)|in a reasonable timeframe|check your iat|timestamp.*(?:out of|outside|not within|too (?:old|far)|window|range)|(?:out of|outside|not within) .*(?:recv ?window|time window)|date header.*(?:too|differs)",
+        r"\bskew(?:ed)?\b|clock (?:is )?(?:drift|off|out|not|wrong)|time difference|request time (?:too|is)|not yet (?:valid|current|active|effective)|(?:issued|iat|nbf|created|timestamp|valid from)\b.*\bfuture|used before|not (?:be )?valid (?:before|until|yet)|(?:ahead of|behind) (?:the )?(?:server|current|actual|our)|signature (?:has )?expired .*(?:earlier|later)|time ?stamp (?:\w+ ){0,5}(?:expired|invalid|stale|too|incorrect)|(?:expired|invalid|stale|bad) (?:request )?time ?stamp|invalid nonce|nonce (?:is )?too (?:low|small|old)|nonce (?:\w+ ){0,3}(?:increas|already|greater)|in a reasonable timeframe|check your iat|timestamp.*(?:out of|outside|not within|too (?:old|far)|window|range)|(?:out of|outside|not within) .*(?:recv ?window|time window)|date header.*(?:too|differs)|timestamp refused|\bexp(?:iration)?\b.*\bfuture|message (?:has )?expired\b|time ?stamp (?:is )?(?:expired|refused)|request (?:time ?stamp|date|nonce) (?:\w+ ){0,2}expired|jwt not active|system (?:clock|time)|local time (?:is )?(?:\w+ )?(?:correct|wrong)",
     ),
     entry(
         "client_assertion_stale",
@@ -124,11 +60,7 @@ pub static ENTRIES: &[Entry] = &[
         Unrelated,
         r"\bcard (?:\w+ ){0,3}(?:expired|declined|invalid|lost|stolen)|expired card|card ?expired",
     ),
-    entry(
-        "signature_expired",
-        Skew,
-        r"(?:request |the |your )?signature(?: of \w+)? (?:is |has |was )?expired?\b|request (?:time ?stamp|date|nonce) (?:\w+ ){0,2}expired|jwt not active|system (?:clock|time)|local time (?:is )?(?:\w+ )?(?:correct|wrong)",
-    ),
+    entry("signature_expired", Skew, r"(?:request |the |your )?signature(?: of \w+)? (?:is |has |was )?expired?\b"),
     entry(
         "account_locked",
         Dead,
@@ -144,11 +76,15 @@ pub static ENTRIES: &[Entry] = &[
         Dead,
         r"client secret.*\bexpired|expired client secret|client (?:certificate|credentials?) (?:has |have |is |are )?expired",
     ),
-    entry("project_unknown", Config, r"project (?:\w+ )?(?:not found|does not exist|doesnt exist)|consumer invalid"),
+    entry(
+        "project_unknown",
+        Config,
+        r"project (?:\w+ )?(?:not found|does not exist|doesnt exist)|consumer invalid|(?:principal|application|resource)(?: \w+){0,8} (?:was |is )?not found in the (?:tenant|directory)",
+    ),
     entry(
         "authorization_scheme",
         Config,
-        r"(?:missing|invalid|unsupported|wrong|unknown|unexpected)(?: or invalid)? (?:authorization|authentication|auth) (?:scheme|type|method)|(?:authorization|authentication|auth) (?:header|scheme)(?: \w+){0,3} (?:must|should|format|needs? to)|must (?:be|start|begin) (?:in the )?(?:format|form|with)(?: \w+){0,2} bearer|bearer prefix|bad authorization header|(?:key|token|credential|header|jwt|secret)s?(?: \w+){0,3} (?:format|form|length|prefix) (?:is )?(?:invalid|incorrect|wrong|bad|not)|(?:invalid|bad|wrong|incorrect|unexpected) (?:\w+ ){0,3}(?:key|token|credential|header|jwt|authorization) (?:format|form|length|prefix|type)|not (?:a )?(?:well formed|properly formatted|correctly formatted)|not well formed|contains? (?:invalid|illegal|non ascii) char",
+        r"(?:missing|invalid|unsupported|wrong|unknown|unexpected)(?: or invalid)? (?:authorization|authentication|auth) (?:scheme|type|method)|(?:authorization|authentication|auth) (?:header|scheme)(?: \w+){0,3} (?:must|should|format|needs? to)|must (?:be|start|begin) (?:in the )?(?:format|form|with)(?: \w+){0,2} bearer|bearer prefix|bad authorization header|(?:key|token|credential|header|jwt|secret)s?(?: \w+){0,3} (?:format|form|length|prefix) (?:is )?(?:invalid|incorrect|wrong|bad|not)|(?:invalid|bad|wrong|incorrect|unexpected) (?:\w+ ){0,3}(?:key|token|credential|header|jwt|authorization) (?:format|form|length|prefix|type)|not (?:a )?(?:well formed|properly formatted|correctly formatted)|not well formed|contains? (?:invalid|illegal|non ascii) char|invalid (?:token|basic|bearer|jwt) header|(?:token|key|header|credentials)(?: \w+){0,2} should not contain",
     ),
     entry(
         "nothing_presented",
@@ -156,9 +92,14 @@ pub static ENTRIES: &[Entry] = &[
         r"full authentication is required|credentials? (?:were |was |are )?not (?:found|provided|supplied|sent|present)(?: (?:in|on|with|this|please)\b|$)",
     ),
     entry(
+        "client_credentials",
+        Config,
+        r"(?:missing|invalid|incorrect|bad|wrong|unknown)(?: or (?:missing|invalid|incorrect))? client (?:id|secret|identifier)\b",
+    ),
+    entry(
         "listed_causes",
         Ambiguous,
-        r"(?:invalid|malformed|incorrect|unknown|not valid|missing|wrong|unrecognized|not found)(?:(?: access| refresh| api| auth| authorization| token| key| header| or| and| is| an| a| the| has| been)){0,6} or (?:has |have |is |been |was |an? |the |token |key |session |credential |it )*(?:expired|revoked|invalid|malformed|missing|disabled|deleted|inactive)|(?:expired|revoked|missing)(?: or| and)? (?:is |has |been )*(?:invalid|malformed|otherwise|incorrect|unknown)|(?:expired|revoked|missing) or (?:is |has |been |an? |otherwise )*(?:invalid|malformed|incorrect|unknown|not valid)|invalid (?:\w+ ){1,5}or (?:permissions?|scopes?)\b|may (?:have|be)(?: been)? (?:expired|revoked|invalid)|invalid expired (?:or )?revoked|missing authorization header or invalid",
+        r"(?:invalid|malformed|incorrect|unknown|not valid|missing|wrong|unrecognized|not found)(?:(?: access| refresh| api| auth| authorization| token| key| header| or| and| is| an| a| the| has| been)){0,6} or (?:has |have |is |been |was |an? |the |token |key |session |credential |it )*(?:expired|revoked|invalid|malformed|missing|disabled|deleted|inactive)|(?:expired|revoked|missing)(?: or| and)? (?:is |has |been )*(?:invalid|malformed|otherwise|incorrect|unknown)|(?:expired|revoked|missing) or (?:is |has |been |an? |otherwise )*(?:invalid|malformed|incorrect|unknown|not valid)|invalid (?:\w+ ){1,5}or (?:permissions?|scopes?)\b|may (?:have|be)(?: been)? (?:expired|revoked|invalid)|invalid expired (?:or )?revoked|missing authorization header or invalid|(?:invalid|incorrect|malformed|unknown|missing|not valid) (?:expired|revoked)\b|(?:invalid|incorrect|wrong|unknown) (?:app|application|account|project|user|key|access key) (?:id|name|sid) (?:or|and|and or) (?:\w+ )?(?:key|token)\b|(?:<INVALID>) (?:ou|o|oder|of|lub|или|eller|veya|oppure)(?: \w+){0,2} (?:<EXPIRED>)|(?:<EXPIRED>) (?:ou|o|oder|of|lub|или|eller|veya|oppure)(?: \w+){0,2} (?:<INVALID>)|(?:<INVALID>) ?(?:或|または|又は|もしくは|か).{0,12}(?:<EXPIRED>)|(?:<EXPIRED>) ?(?:或|または|又は|もしくは|か).{0,12}(?:<INVALID>)",
     ),
     entry(
         "expired_or_revoked",
@@ -188,7 +129,7 @@ pub static ENTRIES: &[Entry] = &[
     entry(
         "ip_not_allowed",
         Network,
-        r"\bip\b(?: address(?:es)?)?(?: \w+){0,8}? (?:not|isnt|allow ?list|allow|whitelist|restrict|restricted|block|blocked|denied|forbidden)|allow ?list|white ?list|access list|ip ranges?|network settings|(?:check|verify) your network|\bvpn\b|proxy detected|(?:origins?|referr?ers?|referrals?|cors|websites?|callers? host)(?: \w+){0,6} (?:not|isnt|blocked|denied|forbidden|restricted|disallowed)|\bip (?:not|restrict|restricted|restriction|restrictions|address not|blocked|denied|mismatch)|(?:unauthorized|blocked|invalid|forbidden|disallowed|untrusted) ip\b|unrecognized ip|from (?:this|your) (?:ip|location|network)|from location|not (?:accessible|allowed|permitted|available) from",
+        r"\bip\b(?: address(?:es)?)?(?: \w+){0,8}? (?:not|isnt|allow ?list|allow|whitelist|restrict|restricted|block|blocked|denied|forbidden)|allow ?list|white ?list|access list|ip ranges?|network settings|(?:check|verify) your network|\bvpn\b|proxy detected|(?:origins?|referr?ers?|referrals?|cors|websites?|callers? host)(?: \w+){0,6} (?:not|isnt|blocked|denied|forbidden|restricted|disallowed)|\bip (?:not|restrict|restricted|restriction|restrictions|address not|blocked|denied|mismatch)|(?:unauthorized|blocked|invalid|forbidden|disallowed|untrusted) ip\b|unrecognized ip|from (?:this|your) (?:ip|location|network)|from location|not (?:accessible|allowed|permitted|available) from|<NOT_LISTED>",
     ),
     entry(
         "network_policy",
@@ -204,12 +145,17 @@ pub static ENTRIES: &[Entry] = &[
     entry(
         "quota_or_credit",
         Money,
-        r"insufficient (?:quota|credits?|funds|balance|tokens balance)|(?:not (?:have )?)enough (?:credits?|balance|funds)|out of credits?|(?:current|this) (?:month|billing \w+) .*upgrade|(?:active|paid|valid|premium) (?:subscription|plan|license|licence) (?:is )?(?:needed|required|necessary)|(?:requires?|need|needs|upgrade to|only (?:available|accessible) (?:on|to|for|in|with)|available (?:only )?(?:on|in|for|with)|not (?:included|available|part) (?:in|on|for|of)) (?:an? |the |your |our |current )*(?:\w+ ){0,3}(?:plan|plans|subscription|tier|tiers|edition|license)\b|plan ?(?:restricted|required|upgrade|not allowed)|(?:free|trial|basic|current|your|this) (?:\w+ )?(?:plan|tier|subscription|edition) (?:\w+ ){0,3}(?:not|cannot|does|doesnt|only|allow|include|permit)|licen[sc]e (?:is )?(?:non ?compliant|invalid|missing|violation)|no (?:active |valid )?(?:licen[sc]e|subscription)|(?:trial|subscription|plan|account) (?:period )?(?:has |is )?(?:ended|over|lapsed|unpaid|delinquent|past due|overdue)|invoice|suspended (?:for|due to) (?:non ?payment|billing)|non ?payment|upgrade (?:required|needed)|pay as you go|top ?up|recharge|欠费|余额不足|餘額不足|credit balance|(?:out of|no(?: more)?|not enough|insufficient|exhausted|remaining|run out of|add more|purchase|buy) (?:\w+ )?credits?\b|credits? (?:\w+ )?(?:exhausted|depleted|too low|insufficient|required|limit)|billing (?:hard limit|not active|disabled|is not|account|inactive|required)|billing to be enabled|plan and billing|payment (?:is )?required|past due|usage cap|maximum credits|unpaid|overdue|arrears?|spend(?:ing)? (?:limit|cap)|monthly spend|(?:usage limits?|budget) .*regain|specified .*usage limits?|balance (?:is )?(?:too low|insufficient|not enough|exhausted)|(?:plan|trial|subscription|license|licence) (?:has |is |have )?(?:expired|ended|inactive|required|cancell?ed|lapsed|does not|doesnt|not)|plan (?:limit|does|has)|(?:add|update|no|missing|valid|set up) (?:an? )?(?:\w+ )?payment method|payment method (?:\w+ )?(?:required|missing|needed|failed)|hard limit reached|upgrade (?:your )?(?:account|plan|subscription)(?: to)? (?:access|use|unlock|enable)",
+        r"insufficient (?:quota|credits?|funds|balance|tokens balance)|(?:not (?:have )?)enough (?:credits?|balance|funds)|out of credits?|(?:current|this) (?:month|billing \w+) .*upgrade|(?:active|paid|valid|premium) (?:subscription|plan|license|licence) (?:is )?(?:needed|required|necessary)|(?:requires?|need|needs|upgrade to|only (?:available|accessible) (?:on|to|for|in|with)|available (?:only )?(?:on|in|for|with)|not (?:included|available|part) (?:in|on|for|of)) (?:an? |the |your |our |current )*(?:\w+ ){0,3}(?:plan|plans|subscription|tier|tiers|edition|license)\b|plan ?(?:restricted|required|upgrade|not allowed)|(?:free|trial|basic|current|your|this) (?:\w+ )?(?:plan|tier|subscription|edition) (?:\w+ ){0,3}(?:not|cannot|does|doesnt|only|allow|include|permit)|licen[sc]e (?:is )?(?:non ?compliant|invalid|missing|violation)|no (?:active |valid )?(?:licen[sc]e|subscription)|(?:trial|subscription|plan|account) (?:period )?(?:has |is )?(?:ended|over|lapsed|unpaid|delinquent|past due|overdue)|(?:unpaid|outstanding|open|pay|past due) (?:\w+ ){0,2}invoices?|invoices? (?:\w+ ){0,3}(?:unpaid|overdue|due|outstanding|not (?:been )?paid)|suspended (?:for|due to) (?:non ?payment|billing)|non ?payment|upgrade (?:required|needed)|pay as you go|\btop ?up\b|\brecharge\b|欠费|余额不足|餘額不足|credit balance|(?:out of|no(?: more)?|not enough|insufficient|exhausted|remaining|run out of|add more|purchase|buy) (?:\w+ )?credits?\b|credits? (?:\w+ )?(?:exhausted|depleted|too low|insufficient|required|limit)|billing (?:hard limit|not active|disabled|is not|account|inactive|required)|billing to be enabled|plan and billing|payment (?:is )?required|past due|usage cap|maximum credits|\bunpaid|\boverdue|arrears?|spend(?:ing)? (?:limit|cap)|monthly spend|(?:usage limits?|budget) .*regain|specified .*usage limits?|balance (?:is )?(?:too low|insufficient|not enough|exhausted)|(?:plan|trial|subscription|license|licence) (?:has |is |have )?(?:expired|ended|inactive|required|cancell?ed|lapsed|does not|doesnt|not)|plan (?:limit|does|has)|(?:add|update|no|missing|valid|set up) (?:an? )?(?:\w+ )?payment method|payment method (?:\w+ )?(?:required|missing|needed|failed)|hard limit reached|upgrade (?:your )?(?:account|plan|subscription)(?: to)? (?:access|use|unlock|enable)|credits? (?:\w+ ){0,2}exceeded|until (?:\w+ )?credits? (?:are|is) (?:added|purchased)|(?:monthly|annual|yearly|lifetime|free|included)(?: \w+){0,3} (?:quota|limit|allowance|usage|credits?)(?: \w+){0,8} (?:upgrade|change|switch|buy|purchase|contact sales|billing)|(?:change|switch|upgrade) (?:your )?plan to|(?:trial|payment details) (?:\w+ )?(?:expired|not entered)|\bcaps? (?:\w+ )?(?:exceeded|reached|hit)",
     ),
     entry(
         "resource_quota",
         Money,
-        r"(?:message|storage|seats?|user count|project|repository|disk|space|resource|file|license) (?:limit|quota)(?: \w+)? (?:exceeded|reached|exhausted)|(?:storage|disk|space) (?:is )?(?:full|exceeded)|insufficient (?:space|storage)|exceeded quota .*requested|(?:max|maximum)(?: number of| amount of)? (?:serverless |active |\w+ )?(?:index\w*|projects?|users?|seats|members|databases?|instances?|buckets?|repositor\w*|keys|apps?|workspaces?|items?|records?|devices?|files?|collections?)(?: \w+){0,3} (?:allowed|reached|exceeded)|reached (?:the |your )?(?:max\w*|limit) (?:number )?(?:of |for )?(?:\w+ )?(?:index\w*|projects?|users?|seats|databases?|instances?|buckets?|workspaces?)|over (?:storage )?quota|out of space",
+        r"(?:message|storage|seats?|user count|project|repository|disk|space|resource|file|license) (?:limit|quota)(?: \w+)? (?:exceeded|reached|exhausted)|(?:storage|disk|space) (?:is )?(?:full|exceeded)|insufficient (?:space|storage)|exceeded quota .*requested|(?:max|maximum)(?: number of| amount of)? (?:serverless |active |\w+ )?(?:index\w*|projects?|users?|seats|members|databases?|instances?|buckets?|repositor\w*|keys|apps?|workspaces?|items?|records?|devices?|files?|collections?)(?: \w+){0,3} (?:allowed|reached|exceeded)|reached (?:the |your )?(?:max\w*|limit) (?:number )?(?:of |for )?(?:\w+ )?(?:index\w*|projects?|users?|seats|databases?|instances?|buckets?|workspaces?)|over (?:storage )?quota|out of space|service limits?\b.*\bexceeded|(?:request|ask for) (?:an? )?(?:\w+ ){0,2}(?:limit|quota) increase|(?:vcpus?|cpus?|instances?|addresses|gpus?|vms?|volumes?|networks?|droplets?|functions?|domains?|members?|users?) (?:limit|quota)s? (?:\w+ ){0,2}(?:exceeded|reached)",
+    ),
+    entry(
+        "not_for_this_account",
+        Feature,
+        r"not available (?:for|to|on|in) (?:your|this) (?:account|organi[sz]ation|workspace|project|application|app|key|channel|tenant)\b",
     ),
     entry(
         "overloaded",
@@ -219,8 +165,9 @@ pub static ENTRIES: &[Entry] = &[
     entry(
         "rate_limit",
         Rate,
-        r"rate ?limit|ratelimited|throttl|too ?many (?:\w+ )?(?:requests?|attempts?|calls|logins?|failed|login|concurrent|connections|queries|tokens)|(?:request|requests|call|calls|api|application|user|daily|hourly|minute|monthly|query|concurrency|concurrent|usage|token|tokens|throughput|bandwidth|login attempts?|attempts|flood)(?: \w+){0,2} (?:limit|limits|quota|wait)(?: \w+){0,3} (?:reached|exceeded|hit|exhausted)|(?:limit|quota|quotas) (?:has been |is |was )?(?:exceeded|reached|exhausted)|(?:exceed|exceeds|exceeded|over|reached|hit)(?: \w+){0,5} (?:rate|quota|quotas|limit|limits|calls per|requests per|number of \w+ requests|throughput)|quota ?exceeded|(?:rate|throughput|limit) exceeded|resource exhausted|slow ?down|abuse detection|flood ?wait|reduce (?:your |the )?request|number of (?:allowed )?(?:\w+ )?(?:requests|attempts|calls)(?: \w+){0,3} exceeded|attempts exceeded|budget exhausted|(?:try again|retry) (?:in|after) \d|over (?:request|email|sms) (?:rate )?\w*limit|requests? too (?:frequent|often|fast|quickly)|too (?:frequent|fast|quickly)|request frequency|(?:usage|request|api|call) limits?(?: \w+){0,3} (?:met|used|passed)|reach(?:es|ing)? (?:the |your )?max\w*|(?:exceed\w*|over) (?:the )?frequency|flow control|<TOO_MANY>|complexity (?:budget|limit)|max(?:imum)? (?:calls|requests|complexity)",
+        r"rate ?limit|ratelimited|throttl|too ?many (?:\w+ )?(?:requests?|attempts?|calls|logins?|failed|login|concurrent|connections|queries|tokens)|(?:request|requests|call|calls|api|application|user|daily|hourly|minute|monthly|query|concurrency|concurrent|usage|token|tokens|throughput|bandwidth|login attempts?|attempts|flood)(?: \w+){0,2} (?:limit|limits|quota|wait)(?: \w+){0,3} (?:reached|exceeded|hit|exhausted)|(?:limit|quota|quotas) (?:has been |is |was )?(?:exceeded|reached|exhausted)|(?:exceed|exceeds|exceeded|over|reached|hit)(?: \w+){0,5} (?:rate|quota|quotas|limit|limits|calls per|requests per|number of \w+ requests|throughput)|quota ?exceeded|(?:rate|throughput|limit) exceeded|resource exhausted|slow ?down|abuse detection|flood ?wait|reduce (?:your |the )?request|number of (?:allowed )?(?:\w+ )?(?:requests|attempts|calls|connections)(?: \w+){0,3} (?:exceeded|reached)|attempts exceeded|budget exhausted|(?:try again|retry) (?:in|after) \d|over (?:request|email|sms) (?:rate )?\w*limit|requests? too (?:frequent|often|fast|quickly)|too (?:frequent|fast|quickly)|request frequency|(?:usage|request|api|call) limits?(?: \w+){0,3} (?:met|used|passed)|reach(?:es|ing)? (?:the |your )?max\w*|(?:exceed\w*|over) (?:the )?frequency|flow control|<TOO_MANY>|complexity (?:budget|limit)|max(?:imum)? (?:calls|requests|complexity)",
     ),
+    entry("resource_limit", Money, r"max(?:imum)? number of (?:\w+ ){1,3}(?:has been |have been |is |was )?reached"),
     entry(
         "unavailable",
         Unavailable,
@@ -247,22 +194,28 @@ pub static ENTRIES: &[Entry] = &[
         r"authorization ?pending|authori[sz]ation is pending|(?:operation|request|transaction|job|import|export) (?:is )?(?:already |still |currently )?(?:in progress|pending|running|processing|being)|not (?:yet )?ready|(?:still|being) (?:processed|processing|created|indexed|provisioned)|in ?progress request|already in progress|key in use|concurrent (?:update|modification|request|write)|(?:old|stale|outdated|wrong) version|version (?:conflict|mismatch)|(?:has been |was )?modified (?:by|since)|lock(?:ed)? by another|optimistic lock",
     ),
     entry(
+        "upgrade_offered",
+        Money,
+        r"upgrade (?:your |the |this |to )?(?:\w+ ){0,3}(?:accounts?|plan|subscription|workspace|organi[sz]ation|team|premium|pro|enterprise|business)\b|(?:only )?(?:available|accessible|enabled) (?:only )?(?:to|for|on|in|with) (?:our |the |an? )?(?:\w+ ){0,3}(?:premium|enterprise|business|paid|paying|pro|professional|plus)\b|(?:enterprise|business|premium|paid|pro) (?:only )?(?:feature|plan|customers?)\b",
+    ),
+    entry("token_revoked", Dead, r"<token> (?:has been|was|is) revoked\b"),
+    entry(
         "not_installed_or_approved",
         Scope,
-        r"(?:admin|administrator|organization|owner)(?: \w+){0,3} approv|not (?:admin )?approved|grant (?:\w+ ){0,5}access to this organization|saml (?:enforcement|sso enforcement)|not assigned|not been granted|hasnt been granted|has not been authorized by|requires? admin|access restricted|not in the authorized list|restricted resource|restricted access|awaiting (?:approval|review)",
+        r"(?:admin|administrator|organization|owner)(?: \w+){0,3} approv|not (?:admin )?approved|grant (?:\w+ ){0,5}access to this organization|saml (?:enforcement|sso enforcement)|not assigned|not been granted|hasnt been granted|has not been authorized by|requires? admin|access restricted|not in the authorized list|restricted resource|restricted access|awaiting (?:approval|review)|requires? (?:\w+ ){0,2}approval\b|not configured with (?:\w+ ){0,6}permissions?|unless they are (?:\w+ )?granted|not (?:an? )?(?:direct )?member of (?:an? |the |any )?(?:\w+ )?group",
     ),
     entry("login_required", Dead, r"\blogin required\b"),
     entry(
         "interaction_required",
         Dead,
-        r"\bmfa\b|re ?verification|additional verification|multi ?factor|two ?factor|second factor|\b2fa\b|\b2sv\b|\botp\b|one time pass|\bsso\b|single sign on|captcha|step ?up|interaction ?required|log ?in again to|consent|user authentication$|authentication level|insufficient claims|claims challenge|conditional access|blocked by .*polic|device is not|device .*(?:state|compliant|managed)|required device|password (?:has |is |was |have )?(?:been )?(?:expired|changed|reset|must)|(?:changed|reset) (?:the|their|your|or reset their) password|must (?:re ?authenticate|change|reset)|re ?authori[sz]e|reauth|\brapt\b|sign in frequency|verify your (?:account|email|identity|phone)|(?:account|email|user) (?:is )?(?:not |un)(?:verified|confirmed)|email not verified|accept (?:\w+ ){0,4}terms|terms of (?:service|use) .*accept|re ?login|continuous access evaluation|security check|account verification|checkpoint required",
+        r"\bmfa\b|\bre ?verification|additional verification|multi ?factor|two ?factor|second factor|\b2fa\b|\b2sv\b|\botp\b|one time pass|\bsso\b|single sign on|captcha|step ?up|interaction ?required|log ?in again to|consent|user authentication$|authentication level|insufficient claims|claims challenge|conditional access|blocked by .*polic|device is not|device .*(?:state|compliant|managed)|required device|password (?:has |is |was |have )?(?:been )?(?:expired|changed|reset|must)|(?:changed|reset) (?:the|their|your|or reset their) password|must (?:re ?authenticate|change|reset)|re ?authori[sz]e|reauth|\brapt\b|sign in frequency|verify your (?:account|email|identity|phone)|(?:account|email|user) (?:is )?(?:not |un)(?:verified|confirmed)|email not verified|accept (?:\w+ ){0,4}terms|terms of (?:service|use) .*accept|re ?login|continuous access evaluation|security check|account verification|checkpoint required|not (?:yet )?an? (?:confirmed|verified) (?:user|account|email)",
     ),
     entry("not_in_cache", Expired, r"not found in cache"),
     entry("not_active", Expired, r"(?:token|session|jwt|assertion) (?:is )?(?:not|no longer) active"),
     entry(
         "account_blocked",
         Dead,
-        r"(?:inactive|disabled|deactivated|suspended|deleted|locked|blocked|banned|frozen|restricted|terminated|closed|expelled|archived) (?:<who>)\b|(?:<who>) (?:\w+ ){0,2}?(?:is |has |was |were |are |been |currently |temporarily |permanently )*(?:disabled|deactivated|suspended|deleted|locked|blocked|banned|inactive|removed|terminated|closed|uninstalled|archived|not active|no longer (?:exists|active|valid|a member)|deauthorized|frozen)\b|\bsuspended\b|(?:account|organi[sz]ation|workspace|team|org|tenant) (?:is |has been |was )?(?:temporarily )?restricted|apps? (?:is |was )?(?:not|no longer) installed|(?:application|integration) (?:is |was )?(?:not|no longer) installed|account (?:has been |is |was )?flagged|(?:email|account|user|phone|identity)(?: \w+){0,2} (?:must|needs to|has to) be (?:verified|confirmed|activated)|account (?:is )?not (?:fully )?(?:set ?up|activated|active|enabled|verified)|(?:account|user|member) (?:is )?(?:pending|under review)|(?:account|user) (?:\w+ )?no longer|uninstalled|deauthori[sz]ed|(?:authentication|auth|access|login|oauth)(?: \w+){0,4} not (?:currently )?allowed for (?:this|your) (?:organization|workspace|account)|key based authentication (?:is )?not permitted|logged out|signed out|log ?out",
+        r"(?:inactive|disabled|deactivated|suspended|deleted|locked|blocked|banned|frozen|restricted|terminated|closed|expelled) (?:<who>)\b|(?:<who>) (?:\w+ ){0,2}?(?:is |has |was |were |are |been |currently |temporarily |permanently )*(?:disabled|deactivated|suspended|deleted|locked|blocked|banned|inactive|removed|terminated|closed|uninstalled|not active|no longer (?:exists|active|valid|a member)|deauthorized|frozen)\b|\bsuspended\b|(?:account|organi[sz]ation|workspace|team|org|tenant) (?:is |has been |was )?(?:temporarily )?restricted|apps? (?:is |was )?(?:not|no longer) installed|(?:application|integration) (?:is |was )?(?:not|no longer) installed|account (?:has been |is |was )?flagged|(?:email|account|user|phone|identity)(?: \w+){0,2} (?:must|needs to|has to) be (?:verified|confirmed|activated)|account (?:is )?not (?:fully )?(?:set ?up|activated|active|enabled|verified)|(?:account|user|member) (?:is )?(?:pending|under review)|(?:account|user) (?:\w+ )?no longer|uninstalled|deauthori[sz]ed|(?:authentication|auth|access|login|oauth)(?: \w+){0,4} not (?:currently )?allowed for (?:this|your) (?:organization|workspace|account)|key based authentication (?:is )?not permitted|logged out|signed out|log ?out|(?:account|user) (?:state|status) (?:is )?(?:invalid|inactive|disabled|not active|suspended)|invalid (?:account|user) (?:state|status)|taken ?down|\blogins? (?:is |has been |was |currently |temporarily )*(?:disabled|locked|blocked|suspended)|(?:accounts?|users?|organi[sz]ations?|org|workspaces?|teams?|tenants?) (?:is |has been |was )?archived|archived (?:account|user|organi[sz]ation|workspace|team)",
     ),
     entry(
         "revoked",
@@ -277,18 +230,23 @@ pub static ENTRIES: &[Entry] = &[
     entry(
         "expired",
         Expired,
-        r"expired\b|\bexpires?d?\b(?: at| on)? (?:\d|in the past)|\bexpire$|\bexpiration (?:time |date )?(?:has )?(?:passed|exceeded|past)|expiry .*earlier|lifetime validation|not valid in the specified time frame|past (?:its|their) (?:expir|lifetime)|(?:token|session|jwt|assertion) (?:is )?(?:no longer|not) active|session (?:has )?timed? ?out|session timeout|outlived|not within its valid time range|exp claim|\bexpires? (?:at|on)\b.*(?:past|ago)|expiredtoken|tokenexpired|(?:expiration|expiry|exp) (?:\w+ ){0,3}(?:passed|past|elapsed)|(?:token|session|key|credential)s? (?:\w+ ){0,3}(?:timed out|lapsed|too old|elapsed)|<EXPIRED>",
+        r"expired\b|\bexpires?d?\b(?: at| on)? (?:\d|in the past)|\bexpire$|\bexpiration (?:time |date )?(?:has )?(?:passed|exceeded|past)|expiry .*earlier|lifetime validation|not valid in the specified time frame|past (?:its|their) (?:expir|lifetime)|(?:token|session|jwt|assertion) (?:is )?(?:no longer|not) active|session (?:has )?timed? ?out|session timeout|outlived|not within its valid time range|exp claim|\bexpires? (?:at|on)\b.*(?:past|ago)|expiredtoken|tokenexpired|(?:expiration|expiry|exp) (?:\w+ ){0,3}(?:passed|past|elapsed)|(?:token|session|key|credential)s? (?:\w+ ){0,3}(?:timed out|lapsed|too old|elapsed)|<EXPIRED>|lifetime (?:has |was |is |been ){0,2}(?:exceeded|passed|over|ended)|exceeded (?:its|the) (?:\w+ )?lifetime",
     ),
     entry(
         "unknown_key_id",
         Rejected,
-        r"invalid session\b|requires? (?:an? )?valid access token\b|invalid client token|invalid access key|access key id (?:\w+ ){0,4}(?:not exist|invalid|not found)",
+        r"invalid session\b|requires? (?:an? )?valid access token\b|invalid client token|invalid access key|access key id (?:\w+ ){0,4}(?:not exist|invalid|not found)|token (?:was |is |has been )?rejected\b",
     ),
     entry("scope", Config, r"invalid scope"),
     entry(
+        "code_refused",
+        InvalidGrant,
+        r"bad verification code|(?:invalid|incorrect|wrong|expired|bad) (?:authorization |verification |device )?code\b|code (?:passed )?is (?:incorrect|invalid)|code (?:was |has |been |is ){0,2}already (?:been )?(?:used|redeemed|exchanged|consumed)",
+    ),
+    entry(
         "oauth_client",
         Config,
-        r"invalid client\b|unauthorized client|(?:direct access|implicit|password|client credentials) (?:grants?|flow) (?:is |are )?(?:not|disabled)|not (?:allowed|enabled|authorized|permitted) (?:for|to use) (?:\w+ ){0,3}(?:grants?|flow)\b|unsupported (?:grant|response)|invalid grant type|grant type (?:not|is not)|redirect ur[il]|invalid target|invalid resource|client (?:id|identifier|secret|secrets|credentials?|authentication)(?:<gap>) (?:invalid|incorrect|wrong|mismatch|not|unknown|missing|required|failed|passed|does|do)|(?:invalid|incorrect|bad|wrong|unknown|missing|mismatched) (?:or missing )?client|incorrect client|(?:invalid|incorrect|wrong|unknown|bad) (?:app|client|consumer|application) ?(?:secret|id|key|credentials?)|client not found|unknown application|application (?:\w+ ){0,4}not found|unregistered (?:client|app)|app (?:not|is not) (?:found|registered|configured)|not registered|bad redirect|bad verification code|(?:invalid|incorrect|wrong|expired|bad) (?:authorization |verification |device )?code\b|code (?:passed )?is (?:incorrect|invalid)|code was already|pkce|code verifier",
+        r"invalid client\b|unauthorized client|(?:direct access|implicit|password|client credentials) (?:grants?|flow) (?:is |are )?(?:not|disabled)|not (?:allowed|enabled|authorized|permitted) (?:for|to use) (?:\w+ ){0,3}(?:grants?|flow)\b|unsupported (?:grant|response)|invalid grant type|grant type (?:not|is not)|redirect ur[il]|invalid target|invalid resource|client (?:id|identifier|secret|secrets|credentials?|authentication)(?:<gap>) (?:invalid|incorrect|wrong|mismatch|not|unknown|missing|required|failed|passed|does|do)|(?:invalid|incorrect|bad|wrong|unknown|missing|mismatched) (?:or missing )?client|incorrect client|(?:invalid|incorrect|wrong|unknown|bad) (?:app|client|consumer|application) ?(?:secret|id|key|credentials?)|client not found|unknown application|application (?:\w+ ){0,4}not found|unregistered (?:client|app)|app (?:not|is not) (?:found|registered|configured)|not registered|bad redirect|pkce|code verifier",
     ),
     entry(
         "api_not_enabled",
@@ -309,12 +267,12 @@ pub static ENTRIES: &[Entry] = &[
     entry(
         "missing_scope",
         Scope,
-        r"insufficient ?scopes?|(?:missing|required|lacks?|without|needs?|invalid|not granted|no|correct|necessary|additional|following|authentication) (?:\w+ ){0,2}scopes?\b|scopes? (?:\w+ ){0,3}(?:not|required|missing|insufficient|match|is|are|does|doesnt|needed)|for this scope|contain scopes|scope requirement|scope ?mismatch|scope (?:\w+ )?(?:is |was )?(?:not )?(?:granted|authorized)|out of scope|requires? (?:\w+ ){0,4}scopes?",
+        r"insufficient ?scopes?|(?:missing|required|lacks?|without|needs?|invalid|not granted|no|correct|necessary|additional|following|authentication) (?:\w+ ){0,2}scopes?\b|scopes? (?:\w+ ){0,3}(?:not|required|missing|insufficient|match|is|are|does|doesnt|needed)|for this scope|contain scopes|scope requirement|scope ?mismatch|scope (?:\w+ )?(?:is |was )?(?:not )?(?:granted|authorized)|out of scope|(?:outside|beyond) (?:\w+ ){0,4}scopes?\b|requires? (?:\w+ ){0,7}scopes?|scopes?(?: \w+){0,3} mismatch",
     ),
     entry(
         "wrong_kind_of_token",
         Config,
-        r"(?:app(?:lication)? only|user|bot|service account|guest|personal|oauth|refresh|id) (?:access )?tokens? (?:\w+ ){0,3}(?:not|cannot|cant) (?:be )?(?:allowed|supported|accepted|used|permitted)|token type (?:\w+ ){0,3}(?:not|invalid|wrong|unsupported|mismatch)|(?:wrong|incorrect|invalid|unsupported|unexpected) (?:token|credential|key) type|not allowed (?:for|with) (?:this )?(?:\w+ )?(?:token|auth\w*|key|grant) type|requires? (?:an? )?(?:user|app|bot|application|server|admin|secret) (?:access )?(?:token|key)\b|(?:publishable|public|anon|client) key (?:\w+ ){0,3}(?:not|cannot|cant)|(?:different|another|other) (?:region|environment|tenant|client|project|issuer|application|app|instance)\b|(?:region|environment|tenant|project|client|application|app|issuer) (?:id )?(?:mismatch|does not match|doesnt match|do not match)|(?:sandbox|test|live|production|staging) environment|client id and .*(?:do not|does not|dont) match",
+        r"(?:app(?:lication)? only|user|bot|service account|guest|personal|oauth|refresh|id) (?:access )?tokens? (?:\w+ ){0,3}(?:not|cannot|cant) (?:be )?(?:allowed|supported|accepted|used|permitted)|token type (?:\w+ ){0,3}(?:not|invalid|wrong|unsupported|mismatch)|(?:wrong|incorrect|invalid|unsupported|unexpected) (?:token|credential|key) type|not allowed (?:for|with) (?:this )?(?:\w+ )?(?:token|auth\w*|key|grant) type|requires? (?:an? )?(?:user|app|bot|application|server|admin|secret) (?:access )?(?:token|key)\b|(?:publishable|public|anon|client) key (?:\w+ ){0,3}(?:not|cannot|cant)|(?:different|another|other) (?:region|environment|tenant|client|project|issuer|application|app|instance)\b|(?:region|environment|tenant|project|client|application|app|issuer) (?:id )?(?:mismatch|does not match|doesnt match|do not match)|(?:sandbox|test|live|production|staging) environment|client id and .*(?:do not|does not|dont) match|not allowed token type|only (?:\w+ )?(?:access|refresh|user|app|bot|service) tokens (?:are )?(?:allowed|accepted|supported)",
     ),
     entry(
         "api_access_off",
@@ -322,24 +280,34 @@ pub static ENTRIES: &[Entry] = &[
         r"(?:does not|doesnt|do not|dont) have (?:\w+ ){0,4}(?:enabled|activated|turned on)|(?:api )?access (?:is )?(?:not enabled|disabled|turned off|not activated)",
     ),
     entry(
+        "token_missing",
+        Config,
+        r"(?:\bno|missing|without an?|absent) (?:\w+ ){0,2}(?:access|auth|api|bearer|refresh|oauth) ?(?:tokens?|keys?)\b|missing tokens?\b",
+    ),
+    entry(
+        "wrong_issuer",
+        Config,
+        r"(?:no|missing|lacks?|requires?|required|mandatory|invalid|unexpected|wrong) (?:\w+ ){0,3}(?:iss|aud|sub|kid|alg|iat|jti|nbf|exp)\b|(?:signature|signing|verification|public|matching|issuer) (?:signing )?key (?:\w+ ){0,3}(?:not (?:be )?found|not match|unknown)|(?:unable|failed|could not|cannot|couldnt) (?:to )?(?:find|locate|resolve|get|match) (?:\w+ ){0,4}(?:signing|public|matching|appropriate|verification|suitable) (?:\w+ )?keys?\b|no (?:applicable|matching|suitable|appropriate) (?:\w+ ){0,2}(?:keys?|jwks?) (?:\w+ ){0,2}(?:found|in|for)|\bkid\b(?: \w+){0,5} (?:not|unknown|invalid|mismatch|no)|\balg(?:orithm)? (?:\w+ ){0,4}(?:not|mismatch|unsupported|invalid)|(?:unsupported|invalid|unexpected|wrong) (?:\w+ ){0,2}alg(?:orithm)?\b",
+    ),
+    entry(
         "permission",
         Scope,
-        r"(?:insufficient|missing|lacks?|lacking|not enough|inadequate|required?|requires|no|without|elevated|necessary|sufficient|proper|higher) (?:\w+ ){0,3}(?:permissions?|privileges?|access rights|rights|access|role|roles|entitlements?|authori[sz]ation to)\b|(?:permissions?|privileges?|role|rights) (?:\w+ ){0,2}(?:required|missing|insufficient|needed|not)|(?:not|isnt|arent|cannot be|never) (?:authorized|allowed|permitted|entitled|eligible) (?:to|for|on|access)|does(?: not|nt) have (?:\w+ ){0,4}(?:access|permissions?|privileges?|rights|authori[sz]ation|role)|(?:do not|dont) have (?:\w+ ){0,4}(?:access|permissions?|privileges?|rights|authori[sz]ation|role)|higher privileges|authorization ?failed|^authorization request denied$|unauthorized to|is unauthorized for|unauthorized exception.*perform|forbidden (?:user|for|by)|forbidden .*cannot|can only be (?:performed|done|used|accessed)|read ?only (?:token|key|access|user|mode)|(?:token|key|user|credential)s? (?:is |are |has )?read ?only|(?:key|token|credential|account)s? (?:do|does) not (?:allow|permit|grant|include|cover)|api unauthorized|not (?:enough|sufficient) (?:rights|access)|access level|not (?:visible|accessible) to (?:you|this)|without (?:\w+ )?permission|access denied (?:exception|insufficient)|not an? (?:\w+ )?(?:collaborator|owner|contributor|maintainer|admin\w*|participant)\b|(?:token|key|credential)s? (?:is |are )?(?:restricted|limited|scoped) to|(?:lacks?|lacking|missing) (?:\w+ ){0,4}(?:ability|abilities|capability|capabilities|rights?|entitlement|claim)\b|not a member|(?:teams?|workspaces?|organi[sz]ations?|projects?|repositor\w+|resources?|operations?|actions?|method|endpoint)(?: s)? (?:is |are )?(?:not|un) ?authorized|unauthorized (?:permission|operation|scope|action|resource|access to)|action is unauthorized|(?:need|needs|needed|require|requires|required|additional|invalid|missing|following|denied) (?:\w+ ){0,4}(?:permissions?|privileges?|roles?)\b|permissions? (?:\w+ ){0,2}(?:needed|error|invalid)|you (?:cannot|cant|may not|must not|are not able to) (?:consume|use|access|perform|view|edit|update|delete|create|read|write|modify|manage|do)|(?:only|reserved for|limited to|restricted to) (?:\w+ )?(?:admin\w*|owners?|members|staff|managers?)|(?:disallowed|not granted)|access (?:to \w+ )?(?:\w+ )?(?:is |has been )?(?:disallowed|prohibited)|unauthorized to|not have (?:the )?(?:necessary|required|sufficient|proper|right|correct)|\brbac\b|\bacl\b|must be (?:an? )?(?:admin|owner|member)|admin (?:privileges|rights|only)|explicit deny|no identity based policy|not accessible by (?:integration|personal)|app access restricted|role required|insufficient (?:access|permission)",
+        r"(?:insufficient|missing|lacks?|lacking|not enough|inadequate|required?|requires|no|without|elevated|necessary|sufficient|proper|higher) (?:\w+ ){0,3}(?:permissions?|privileges?|access rights|rights|access|role|roles|entitlements?|authori[sz]ation to)\b|(?:permissions?|privileges?|role|rights) (?:\w+ ){0,2}(?:required|missing|insufficient|needed|not)|(?:not|isnt|arent|cannot be|never) (?:authorized|allowed|permitted|entitled|eligible) (?:to|for|on|access)|does(?: not|nt) have (?:\w+ ){0,4}(?:access|permissions?|privileges?|rights|authori[sz]ation|role|ability|abilities|capability)\b|(?:do not|dont) have (?:\w+ ){0,4}(?:access|permissions?|privileges?|rights|authori[sz]ation|role)|higher privileges|authorization ?failed|^authorization request denied$|unauthorized to|is unauthorized for|unauthorized exception.*perform|forbidden (?:user|for|by)|forbidden .*cannot|can only be (?:performed|done|used|accessed)|read ?only (?:token|key|access|user|mode)|(?:token|key|user|credential)s? (?:is |are |has )?read ?only|(?:key|token|credential|account)s? (?:do|does) not (?:allow|permit|grant|include|cover)|api unauthorized|not (?:enough|sufficient) (?:rights|access)|access level|not (?:visible|accessible) to (?:you|this)|without (?:\w+ )?permission|access denied (?:exception|insufficient)|not an? (?:\w+ )?(?:collaborator|owner|contributor|maintainer|admin\w*|participant)\b|(?:token|key|credential)s? (?:is |are )?(?:restricted|limited|scoped) to|(?:lacks?|lacking|missing) (?:\w+ ){0,4}(?:ability|abilities|capability|capabilities|rights?|entitlement|claim)\b|not a member|(?:teams?|workspaces?|organi[sz]ations?|projects?|repositor\w+|resources?|operations?|actions?|method|endpoint)(?: s)? (?:is |are )?(?:not|un) ?authorized|unauthorized (?:permission|operation|scope|action|resource|access to)|action is unauthorized|(?:need|needs|needed|require|requires|required|additional|invalid|missing|following|denied) (?:\w+ ){0,4}(?:permissions?|privileges?|roles?)\b|permissions? (?:\w+ ){0,2}(?:needed|error|invalid)|you (?:cannot|cant|may not|must not|are not able to) (?:consume|use|access|perform|view|edit|update|delete|create|read|write|modify|manage|do)|(?:only|reserved for|limited to|restricted to) (?:\w+ )?(?:admin\w*|owners?|members|staff|managers?)|(?:disallowed|not granted)|access (?:to \w+ )?(?:\w+ )?(?:is |has been )?(?:disallowed|prohibited)|unauthorized to|not have (?:the )?(?:necessary|required|sufficient|proper|right|correct)|\brbac\b|\bacl\b|must be (?:an? )?(?:admin|owner|member)|admin (?:privileges|rights|only)|explicit deny|no identity based policy|not accessible by (?:integration|personal)|app access restricted|role required|insufficient (?:access|permission)|(?:does not|doesnt|do not|not) belong to (?:this |the |your |that |any )?(?:organi[sz]ation|workspace|team|project|account|tenant)|no api ?product match",
     ),
     entry(
         "credential_missing",
         Config,
-        r"not found on (?:the )?request|required but (?:not|missing)|(?:failed|unable) to resolve (?:api )?(?:key|token)|(?:api key|access token|bearer token|auth token) (?:must|should|needs? to|has to) be (?:passed|sent|provided|included|supplied|specified|set|present)|(?:api key|access token|bearer token) is (?:needed|required) (?:to|for)|authorization header (?:was |is )?not (?:found|set|present|sent)|<MISSING>|(?:no|missing|empty|without|absent|omitted)(?: required| valid| or)? (?:\w+ ){0,3}?(?:<token>|auth|oauth2? access token|authorization header)\b(?: (?:found|provided|supplied|present|given|specified|in|sent|header|was|were|were not|is))*|(?:<token>|auth|header)(?: \w+){0,2} (?:is |are |was |were )?(?:missing|not provided|not supplied|not present|not specified|empty|absent|not set|required)$|(?:didnt|did not|must|need to|have to|please) (?:\w+ )?(?:provide|supply|include|send|specify|set|add|attach|present) (?:an? |your |the )?(?:\w+ ){0,3}(?:<token>|authorization header)|requires (?:an? )?(?:authentication|valid bearer|authorization|api key|bearer)|(?:header|token|key|credentials?|authorization) (?:is |was |were )?(?:missing|not provided)|credentials were not provided|are missing|^not authed$|no authorization|unauthenticated request|anonymous (?:access|caller|user|request)|without (?:a )?(?:valid )?(?:authentication|credentials)",
+        r"not found on (?:the )?request|required but (?:not|missing)|(?:failed|unable) to resolve (?:api )?(?:key|token)|(?:api key|access token|bearer token|auth token) (?:must|should|needs? to|has to) be (?:passed|sent|provided|included|supplied|specified|set|present)|(?:api key|access token|bearer token) is (?:needed|required) (?:to|for)|authorization header (?:was |is )?not (?:found|set|present|sent)|<MISSING>|(?:no|missing|empty|without|absent|omitted)(?: required| valid| or)? (?:\w+ ){0,3}?(?:<token>|auth|oauth2? access token|authorization header)\b(?: (?:found|provided|supplied|present|given|specified|in|sent|header|was|were|were not|is))*|(?:<token>|auth|header)(?: \w+){0,2} (?:is |are |was |were )?(?:missing|not provided|not supplied|not present|not specified|empty|absent|not set|required)$|(?:didnt|did not|must|need to|have to|please) (?:\w+ )?(?:provide|supply|include|send|specify|set|add|attach|present) (?:an? |your |the )?(?:\w+ ){0,3}(?:<token>|authorization header)|requires (?:an? )?(?:authentication|valid bearer|authorization|api key|bearer)|(?:header|token|key|credentials?|authorization) (?:is |was |were )?(?:missing|not provided)|credentials were not provided|(?:<token>|headers?) are missing|^not authed$|no authorization|unauthenticated request|anonymous (?:access|caller|user|request)|without (?:a )?(?:valid )?(?:authentication|credentials)",
     ),
     entry(
         "malformed_credential",
         Config,
-        r"malformed (?:\w+ ){0,3}(?:<token>|header|auth)|(?:<token>|header|auth)\b(?: \w+){0,4} (?:is )?malformed|(?:<token>|header)\b(?: \w+){0,3} (?:could not|cannot|cant) be (?:decoded|parsed|read)|(?:cannot|unable to|failed to|couldnt|could not) (?:decode|parse|deserialize|convert|read|extract) (?:\w+ ){0,3}(?:<token>|header)|bad jwt|wrong number of segments|number of segments|unexpected authentication scheme|unsupported (?:auth\w*|scheme|token type)|invalid (?:authorization|auth) header|not (?:a )?(?:jwt|well formed)|does not match the format|wrong format|invalid format|fingerprint mismatch|unexpected prefix",
+        r"malformed (?:\w+ ){0,3}(?:<token>|header|auth)|(?:<token>|header|auth)\b(?: \w+){0,4} (?:is )?malformed|(?:<token>|header)\b(?: \w+){0,3} (?:could not|cannot|cant) be (?:decoded|parsed|read)|(?:cannot|unable to|failed to|couldnt|could not) (?:decode|parse|deserialize|convert|read|extract) (?:\w+ ){0,3}(?:<token>|header)|bad jwt|wrong number of segments|number of segments|not enough segments|header padding|unexpected authentication scheme|unsupported (?:auth\w*|scheme|token type)|invalid (?:authorization|auth) header|not (?:a )?(?:jwt|well formed)|does not match the format|wrong format|invalid format|fingerprint mismatch|unexpected prefix",
     ),
     entry(
         "signature",
         Config,
-        r"signature (?:\w+ ){0,4}(?:not match|mismatch|does|is invalid|not valid|invalid|failed|verification|incorrect|error)|(?:invalid|bad|incorrect|wrong) (?:\w+ )?signature|signature ?does ?not ?match|signature we calculated",
+        r"signature (?:\w+ ){0,4}(?:not match|mismatch|does|is invalid|not valid|invalid|failed|failure|verification|incorrect|error)|(?:invalid|bad|incorrect|wrong) (?:\w+ )?signature|signature ?does ?not ?match|signature we calculated",
     ),
     entry(
         "wrong_place",
@@ -355,7 +323,12 @@ pub static ENTRIES: &[Entry] = &[
     entry(
         "rejected",
         Rejected,
-        r"(?:invalid|incorrect|bad|unrecogni[sz]ed|unknown|wrong|not valid|not a valid|isnt valid|valid|false|illegal|unacceptable)(?: \w+){0,4}? (?:<token>|auth|username|basic auth|pass)\b|(?:<token>)(?: \w+){0,4} (?:invalid|incorrect|not valid|isnt valid|wrong|unknown|not recogni[sz]ed|not found|does not exist|doesnt exist|rejected|refused|failed|failure|unsuccessful|denied|mismatch|inactive|not accepted|not be (?:found|verified|validated|authenticated)|no match)|(?:<token>) not|validation (?:failure|failed) (?:\w+ )?<token>|(?:unable|failed|could not|couldnt|cannot) (?:to )?(?:\w+ )?(?:verify|validate|authenticate|authorize|log ?in)|authentication (?:failed|failure|error|fault|unsuccessful|denied|required|exception)|authorization (?:failed|failure|required)|^authenticate$|unauthenticated|not (?:authenticated|logged in|signed in)|authentication error|login (?:failed|failure|incorrect)|(?:invalid|bad) (?:auth|login|credentials|token|session)|validation failure|unrecognized client|invalid client token|access token validation|user not found|authenticationfailure|invalid ?(?:access|api|auth|bearer)? ?(?:token|key)|(?:<token>) (?:has |have )?failed|not be authenticated|failed ?authentication|must be (?:authenticated|logged in|signed in)|(?:log|sign) in (?:first|to continue|required)|(?:valid|invalid) authentication|(?:non existent|nonexistent) (?:authentication|token|key|user)|no (?:matching|such) (?:access )?(?:token|key|session)|<INVALID>",
+        r"(?:invalid|incorrect|bad|unrecogni[sz]ed|unknown|wrong|not valid|not a valid|isnt valid|false|illegal|unacceptable)(?: \w+){0,4}? (?:<token>|auth|username|basic auth|pass)\b|(?:<token>)(?: \w+){0,4} (?:invalid|incorrect|not valid|isnt valid|wrong|unknown|not recogni[sz]ed|not found|does not exist|doesnt exist|rejected|refused|failed|failure|unsuccessful|denied|mismatch|inactive|not accepted|not be (?:found|verified|validated|authenticated)|no match)|(?:<token>) not|validation (?:failure|failed) (?:\w+ )?<token>|(?:unable|failed|could not|couldnt|cannot) (?:to )?(?:\w+ )?(?:verify|validate|authenticate|authorize|log ?in)|authentication (?:failed|failure|error|fault|unsuccessful|denied|required|exception)|authorization (?:failed|failure|required)|^authenticate$|unauthenticated|not (?:authenticated|logged in|signed in)|authentication error|login (?:failed|failure|incorrect)|(?:invalid|bad) (?:auth|login|credentials|token|session)|validation failure|unrecognized client|invalid client token|access token validation|user not found|authenticationfailure|invalid ?(?:access|api|auth|bearer)? ?(?:token|key)|(?:<token>) (?:has |have )?failed|not be authenticated|failed ?authentication|must be (?:authenticated|logged in|signed in)|(?:log|sign) in (?:first|to continue|required)|invalid authentication|(?:non existent|nonexistent) (?:authentication|token|key|user)|no (?:matching|such) (?:access )?(?:token|key|session)|<INVALID>",
+    ),
+    entry(
+        "another_wanted",
+        Rejected,
+        r"\bvalid(?: \w+){0,4}? (?:<token>|auth|username|basic auth|pass)\b|\bvalid authentication",
     ),
     entry("unauthorized", Rejected, r"unauthori[sz]ed|not authori[sz]ed|authorisation|^401\b"),
     entry(
@@ -371,16 +344,4 @@ pub static ENTRIES: &[Entry] = &[
     entry("back_off", Rate, r"back ?off"),
     entry("invalid_request", Config, r"^invalid request$"),
     entry("conflict", Pending, r"conflict"),
-];
-
-const NOUNS: [(&str, &str); 9] = [
-    ("<token>", TOKEN),
-    ("<who>", WHO),
-    ("<EXPIRED>", localised::EXPIRED),
-    ("<REVOKED>", localised::REVOKED),
-    ("<INVALID>", localised::INVALID),
-    ("<FORBIDDEN>", localised::FORBIDDEN),
-    ("<TOO_MANY>", localised::TOO_MANY),
-    ("<UNAVAILABLE>", localised::UNAVAILABLE),
-    ("<MISSING>", localised::MISSING),
 ];

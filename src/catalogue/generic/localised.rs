@@ -4,7 +4,7 @@
 //! Polish, Swedish, Turkish, Russian, Japanese, Chinese (both scripts), Korean.
 
 /// Over.
-pub const EXPIRED: &str = "abgelaufen|expirée?s?\\b|périmée?s?\\b|expirad[oa]s?\\b|expirou|caduc(?:ado|ada|ó)|vencid[oa]|scadut[oa]|verlopen|wygas|upłyn|utgå(?:tt|ngen)|süresi (?:dol|geç)|истек|истёк|просроч|期限.{0,12}切れ|期限切|过期|過期|已到期|만료";
+pub const EXPIRED: &str = "abgelaufen|expirée?s?\\b|périmée?s?\\b|expirad[oa]s?\\b|expirou|caduc(?:ado|ada|ó)|vencid[oa]|scadut[oa]|verlopen|wygas|upłyn|utgå(?:tt|ngen)|süresi (?:dol|geç)|истек|истёк|просроч|期限.{0,12}切れ|期限切|过期|過期|已到期|(?:token|令牌|会话|登录|票据)已?超时|만료";
 /// Taken back.
 pub const REVOKED: &str = "widerrufen|gesperrt|révoqué|revocad[oa]|revogad[oa]|revocat[oa]|ingetrokken|cofnięt|återkalla|iptal edil|отозван|заблокирован|失効|取り消され|無効化され|停止され|吊销|撤销|已撤|被撤|被禁用|已禁用|已停用|被封|취소|정지";
 /// Not accepted.
@@ -17,3 +17,5 @@ pub const TOO_MANY: &str = "zu viele|trop de |demasiad[ao]s|muitas|troppe|troppi
 pub const UNAVAILABLE: &str = "vorübergehend|nicht (?:verfügbar|erreichbar)|wartungsarbeiten|interner (?:server ?)?fehler|temporairement|indisponible|erreur interne|temporalmente|no (?:está )?disponible|error interno|erro interno|indisponíve|indisponive|errore interno|temporaneamente|non disponibile|niet beschikbaar|interne fout|niedostępn|otillgänglig|hizmet dışı|временно|недоступ|внутренняя ошибка|メンテナンス|一時的に|サーバーエラー|内部エラー|系统(?:繁忙|错误|异常)|服务(?:器)?(?:不可用|繁忙|异常|内部|错误)|維護中|维护中|점검|서버 오류|일시적";
 /// Nothing was presented.
 pub const MISSING: &str = "(?:token|schlüssel|authentifizierung|anmeldedaten)(?: \\w+){0,2} (?:fehlt|fehlen|erforderlich)|(?:jeton|token|clé)(?: \\w+){0,2} (?:manquante?|requise?|absente?)|(?:falta|falta el|ausente|faltando)(?: \\w+){0,2} token|token (?:ausente|mancante|não informado|no proporcionado)|отсутствует (?:токен|ключ)|未提供|未携带|缺少.{0,12}(?:token|令牌|密钥|认证|access)|トークンが(?:ありません|指定)|토큰이 없";
+/// An address that is on no list.
+pub const NOT_LISTED: &str = "白名单|白名單|ホワイトリスト|許可されていない ?ip|허용되지 않은 ip|(?:бел|разреш)\\w* спис|ip adresse (?:\\w+ )?nicht|adresse ip (?:\\w+ )?non|(?:dirección|endereço|indirizzo) ip (?:\\w+ )?(?:no|não|non) ";

@@ -7,12 +7,14 @@ mod localised;
 mod members;
 mod observe;
 mod page;
+mod phrase;
 mod search;
 mod words;
 
 pub use observe::{Form, Observed};
 
-use lexicon::{ENTRIES, Meaning};
+use lexicon::ENTRIES;
+use phrase::Meaning;
 
 use super::Surface;
 use crate::credential::Failure;
@@ -111,7 +113,8 @@ pub fn judge(observed: &Observed<'_>) -> Finding {
     }
     match best {
         Some((entry, at)) => {
-            let finding = meaning(observed, ENTRIES[entry].meaning, ENTRIES[entry].name);
+            let words = &observed.statements[at].words;
+            let finding = meaning(observed, ENTRIES[entry].meaning, ENTRIES[entry].name, words);
             // A server in trouble says much; never that a person must act on a credential.
             if status >= 500 && finding.failure == Failure::CredentialRevoked {
                 return by_status(observed, status);
@@ -140,6 +143,10 @@ fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
     if ENTRIES[entry].name == "login_required" && !token_endpoint && !statement.raw.contains('_') {
         return false;
     }
+    // A coupon has a code too.
+    if ENTRIES[entry].name == "code_refused" && !token_endpoint && !is_one_time(observed.refusal.presented) {
+        return false;
+    }
     // RFC 6749 §5.2; elsewhere it is anybody's word for a bad request.
     if ENTRIES[entry].name == "invalid_request" && !token_endpoint {
         return false;
@@ -159,6 +166,7 @@ fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
         if name == "expired"
             && !named
             && !whole
+            && !matches!(observed.refusal.presented, "signed_url" | "sas_token")
             && !statement.words.contains("request has expired")
             && !statement.words.contains("request expired")
         {
@@ -169,9 +177,13 @@ fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
         300..=399 | 451 => false,
         // Who says when to come again means a limit, whatever it sells beside it.
         429 if meaning == Money && statement.words.contains("try again in") => false,
-        429 => matches!(meaning, Money | Unavailable | Challenge | Rate | Network) && name != "try_later",
+        429 => {
+            matches!(meaning, Money | Unavailable | Challenge | Rate | Network)
+                && !matches!(name, "try_later" | "upgrade_offered")
+        }
         // Never proof that a grant is dead. SOAP 1.1 sends every fault with 500 (§6.2).
         500.. => match meaning {
+            Skew if observed.form == Form::Xml => true,
             Expired | Skew | Rate | Unavailable => about_credential(&statement.words, meaning),
             Rejected | Ambiguous | Config | Scope | ExpiredOrDead | Unrelated => {
                 observed.form == Form::Xml && observed.status() == 500 && names_credential(&statement.words)
@@ -188,6 +200,10 @@ fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
             }
             Rate | Skew | Money => true,
             Unrelated => true,
+            // Whoever does not know our key says so, whatever the status; other keys may just not be there.
+            Rejected => observed.status() == 404 && name == "unknown_key_id",
+            // What some libraries answer to a token that is none.
+            Config => observed.status() == 422 && matches!(name, "malformed_credential" | "authorization_scheme"),
             Pending => observed.status() == 409,
             _ => false,
         },
@@ -195,9 +211,15 @@ fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
         400 | 401 if name == "forbidden" && !token_endpoint => false,
         // "Not authorized for this resource" under 401 is the status in words; under 403 it is about rights.
         401 if name == "permission" && BARE.iter().any(|bare| statement.words.ends_with(bare)) => false,
+        // A form may want somebody's password, or the secret of a webhook.
+        400 if name == "credential_missing" && !token_endpoint => {
+            ["token", "api", "auth", "credential", "bearer", "header", "sign", "session", "jwt"]
+                .iter()
+                .any(|noun| statement.words.contains(noun))
+        }
         // A validation error may name anybody's organization.
         400 if name == "organization_unknown" => false,
-        402 => matches!(meaning, Unrelated | Rate),
+        402 => matches!(meaning, Unrelated),
         _ => true,
     }
 }
@@ -240,7 +262,7 @@ fn about_credential(words: &str, meaning: Meaning) -> bool {
     matches!(meaning, Meaning::Rate | Meaning::Unavailable) || nouns.iter().any(|noun| words.contains(noun))
 }
 
-fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str) -> Finding {
+fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str, words: &str) -> Finding {
     use Failure::{
         ClientMisconfigured, CredentialExpired, CredentialRejected, CredentialRevoked, InsufficientScope,
         NotACredentialFailure, RateLimitReached, UpstreamUnavailable,
@@ -265,7 +287,10 @@ fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str) -> Fin
     match meaning {
         // RFC 8628 §3.5, RFC 6749 §4.1.2.1: the person said no.
         Meaning::Scope
-            if name == "forbidden" && is_one_time(presented) && observed.refusal.surface == Surface::TokenEndpoint =>
+            if name == "forbidden"
+                && words.contains("denied")
+                && is_one_time(presented)
+                && observed.refusal.surface == Surface::TokenEndpoint =>
         {
             Finding::of(CredentialRevoked, "consent_denied")
         }
@@ -282,6 +307,10 @@ fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str) -> Fin
         {
             Finding::of(InsufficientScope, name)
         }
+        // Who presents a token signs nothing himself: the signature that is over is the token's.
+        Meaning::Skew if name == "signature_expired" && presented == "oauth_access_token" => {
+            Finding::of(CredentialExpired, "expired")
+        }
         Meaning::Skew => Finding::of(ClientMisconfigured, name).retryable(true).no_human(),
         Meaning::Dead | Meaning::DeadGrant => Finding::of(CredentialRevoked, name),
         // What a cache has forgotten was never said to be over; a token that is minted anew will be in it.
@@ -289,8 +318,12 @@ fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str) -> Fin
         Meaning::Expired if grant || fixed => Finding::of(CredentialRevoked, name),
         Meaning::Expired => Finding::of(CredentialExpired, name),
         Meaning::ExpiredOrDead if grant || fixed => Finding::of(CredentialRevoked, name),
-        // Whom "unauthorized" is about, the client or the grant, it does not say.
-        Meaning::Rejected if grant && name != "rejected" => Finding::of(CredentialRejected, name),
+        // Whom "unauthorized" is about, the client or the grant, it does not say; a key or a header is no grant.
+        Meaning::Rejected
+            if grant && (name != "rejected" || ["api key", "apikey", "header"].iter().any(|of| words.contains(of))) =>
+        {
+            Finding::of(CredentialRejected, name)
+        }
         Meaning::Ambiguous | Meaning::Rejected if grant => Finding::of(CredentialRevoked, name),
         // A client that proves itself by a secret, refused where it does so: the secret or the id is wrong.
         Meaning::Ambiguous | Meaning::Rejected if is_client(observed) => {

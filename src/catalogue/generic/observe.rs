@@ -121,7 +121,9 @@ impl<'a> Observed<'a> {
                 "www-authenticate" | "proxy-authenticate" => {
                     for piece in challenge::pieces(&value[..value.floor_char_boundary(4096)]) {
                         match piece.name.as_str() {
-                            "error" | "error_description" => self.say(&place(), &piece.value, true),
+                            "error" | "error_description" | "oauth_problem" | "error_code" => {
+                                self.say(&place(), &piece.value, true)
+                            }
                             "stale" if piece.value.eq_ignore_ascii_case("true") => {
                                 self.say(&place(), "stale nonce", true);
                             }
@@ -187,6 +189,9 @@ impl<'a> Observed<'a> {
             Form::Json => {
                 if let Some(json) = self.json.take() {
                     self.walk("body", &json, 0);
+                    if self.refusal.reply.status >= 400 && self.statements.iter().all(|said| said.header) {
+                        self.whatever(&json);
+                    }
                     self.json = Some(json);
                 }
             }
@@ -265,6 +270,16 @@ impl<'a> Observed<'a> {
         }
     }
 
+    /// Where no member has a name that we know, all of them speak, with their names.
+    fn whatever(&mut self, json: &Value) {
+        let members = json.as_object().into_iter().flatten();
+        for (name, value) in members.filter(|(name, _)| !AWAY.contains(&name.as_str())).take(8) {
+            if let Some(text) = value.as_str() {
+                self.say(&format!("body {name}"), &format!("{name} {text}"), false);
+            }
+        }
+    }
+
     fn member(&mut self, place: &str, name: &str, value: &Value) {
         let key: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
         let speaks = ["message", "errorcode", "errordescription", "reason", "msg"].iter().any(|end| key.ends_with(end));
@@ -277,9 +292,10 @@ impl<'a> Observed<'a> {
                 if let Some(code) = EMBEDDED_CODE.find(text) {
                     self.say(&place, code.as_str(), false);
                 }
-                let text = text.rsplit_once('#').map_or(text.as_str(), |(front, back)| {
-                    if front.contains(' ') || back.is_empty() { text.as_str() } else { back }
-                });
+                for code in NAMED_CODE.find_iter(text).take(4).filter(|code| code.len() < text.len()) {
+                    self.say(&place, code.as_str(), false);
+                }
+                let text = last_part(text);
                 let number = text.parse::<u16>().ok().filter(|n| (400..600).contains(n));
                 match number {
                     Some(status) => _ = self.inner_status.get_or_insert(status),
@@ -295,7 +311,19 @@ impl<'a> Observed<'a> {
     }
 }
 
+/// A type that is written as an address (RFC 9457) or a name in a space tells by its last part.
+fn last_part(text: &str) -> &str {
+    let address = ["http://", "https://", "urn:", "tag:"].iter().any(|scheme| text.starts_with(scheme));
+    let part = if address { text.rsplit(['/', '#', ':']).next() } else { text.rsplit('#').next() };
+    part.filter(|part| !part.is_empty() && !text.contains(char::is_whitespace)).unwrap_or(text)
+}
+
 static PAIR: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#""([A-Za-z_.\-]{1,40})"\s*:\s*"((?:[^"\\]|\\.){0,600})"?"#).expect("constant"));
+/// Names of errors that stand inside a sentence, as programs write them.
+static NAMED_CODE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"\b[A-Z][A-Za-z]{2,40}(?:Error|Exception|Fault|Expired|Revoked|Denied|Invalid|Signature|NotFound)\b")
+        .expect("constant")
+});
 /// Codes that stand inside a sentence.
 static EMBEDDED_CODE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\bAADSTS\d{4,8}\b").expect("constant"));

@@ -133,19 +133,21 @@ static DEATH: LazyLock<Regex> = LazyLock::new(|| {
         "|remov|terminat|closed|cancel|install|restrict|leak|compromis|exposed|rotat|replac|consent|approv|hasn|factor|mfa|2fa",
         "|2sv|otp|one.?time|sso|single|captcha|step.?up|interaction|log.?in|logged|log.?out|sign.?in|signed|re.?auth|rapt|password|verif",
         "|terms|conditional.access|polic|complian|device|archiv|frozen|user (?:denied|declin)|access.denied|declin|user.?authenticat|authentication level|deauthor|authoriz|claims|checkpoint",
-        "|no_(?:service|active_hooks|team)|webhook|secret.changed|must (?:be|re|change)|allowed for|not permitted|fully set|access evaluation|reuse",
+        "|timed.?out|taken.?down|confirmed user|account.state|no_(?:service|active_hooks|team)|webhook|secret.changed|must (?:be|re|change)|allowed\\W+for|not permitted|fully set|access evaluation|reuse",
+        "|abgelaufen|widerrufen|gesperrt|périm|révoqu|revocad|revogad|revocat|caduc|vencid|scadut|verlopen|ingetrokken|wygas|upłyn|cofni|utgå|återkalla|iptal|süresi",
+        "|истек|истёк|просроч|отозван|заблокирован|期限|失効|取り消|無効化|停止|过期|過期|失效|到期|超时|吊销|撤销|已撤|被撤|禁用|停用|被封|만료|취소|정지",
     ))
     .unwrap()
 });
 /// What refuses a refresh token, dead for whatever reason (RFC 6749 §5.2).
 static REFUSAL: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new("(?i)grant|invalid|unknown|incorrect|not.?found|reus|already|stale|malformed|bad|wrong|reject|refus|fail|recogni|expir|unauth|denied|authenticat|not.?valid|not.?exist|consumed|status 498").unwrap()
+    Regex::new("(?i)grant|invalid|unknown|incorrect|not.?found|reus|already|stale|malformed|bad|wrong|reject|refus|fail|recogni|expir|unauth|denied|authenticat|not.?valid|not.?exist|consumed|status 498|ungültig|falsche|invalid|non valid|pas valide|inválid|incorret|ongeldig|nieprawidłow|ogiltig|geçersiz|недействит|неверн|無効|不正|正しくあり|无效|無效|错误|失败|유효하지|잘못된").unwrap()
 });
 
 fn accepted(verdict: &Verdict, presented: &str, surface: Surface, body: &str) -> bool {
     let grant = matches!(presented, "refresh_token" | "session_token" | "service_account_jwt")
         && (surface == Surface::TokenEndpoint || presented == "refresh_token")
-        || verdict.evidence.to_lowercase().replace(' ', "_").contains("invalid_grant")
+        || verdict.evidence.to_lowercase().replace([' ', '+'], "_").contains("invalid_grant")
         || verdict.evidence.to_lowercase().replace(['_', ' ', '"', '\\'], "").contains("refreshtoken");
     DEATH.is_match(&verdict.evidence)
         || (grant && REFUSAL.is_match(&verdict.evidence))
@@ -153,8 +155,6 @@ fn accepted(verdict: &Verdict, presented: &str, surface: Surface, body: &str) ->
         || (matches!(presented, "device_code" | "authorization_code") && verdict.evidence.to_lowercase().contains("denied"))
         // What looked like a secret was cut out of the quotation; then the whole reply must say it.
         || (verdict.evidence.contains('…') && (DEATH.is_match(body) || body.contains("invalid_grant")))
-        // In another language: at least it must be one.
-        || !verdict.evidence.replace(['…', '’'], "").is_ascii()
 }
 
 fn play(seed: u64, number: usize) {
