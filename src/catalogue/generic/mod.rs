@@ -9,6 +9,7 @@ mod observe;
 mod page;
 mod phrase;
 mod search;
+mod weight;
 mod words;
 
 pub use observe::{Form, Observed};
@@ -106,7 +107,7 @@ pub fn judge(observed: &Observed<'_>) -> Finding {
         left &= left - 1;
         let says = |at: &usize| {
             candidates[*at] >> entry & 1 == 1
-                && counts(observed, *at, entry)
+                && weight::counts(observed, *at, entry)
                 && search::says(entry, &observed.statements[*at].words)
         };
         best = (0..candidates.len()).find(says).map(|at| (entry, at));
@@ -124,142 +125,6 @@ pub fn judge(observed: &Observed<'_>) -> Finding {
         }
         None => by_status(observed, status),
     }
-}
-
-/// Whether a phrase may decide under this status: some statuses speak louder than words.
-fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
-    use Meaning::{
-        Ambiguous, Challenge, Config, Dead, DeadGrant, Expired, ExpiredOrDead, Money, Network, Pending, Rate, Rejected,
-        Scope, Skew, Unavailable, Unrelated,
-    };
-    let statement = &observed.statements[at];
-    let meaning = ENTRIES[entry].meaning;
-    let token_endpoint = observed.refusal.surface == Surface::TokenEndpoint;
-    // An error type that only says whose fault it is ("invalid_request_error").
-    if statement.code && statement.words.starts_with("invalid request error") {
-        return false;
-    }
-    // OpenID Connect's code, not the sentence that any API says to a stranger.
-    if ENTRIES[entry].name == "login_required" && !token_endpoint && !statement.raw.contains('_') {
-        return false;
-    }
-    // A coupon has a code too.
-    if ENTRIES[entry].name == "code_refused" && !token_endpoint && !is_one_time(observed.refusal.presented) {
-        return false;
-    }
-    // RFC 6749 §5.2; elsewhere it is anybody's word for a bad request.
-    if ENTRIES[entry].name == "invalid_request" && !token_endpoint {
-        return false;
-    }
-    let name = ENTRIES[entry].name;
-    let publish = observed.refusal.surface == Surface::Publish;
-    // Where the address itself is the credential, a link that is over is nothing else.
-    if matches!(name, "one_time_code_expired" | "signature_expired")
-        && matches!(observed.refusal.presented, "signed_url" | "sas_token")
-    {
-        return false;
-    }
-    // Many things are over, deleted or invalid; outside the token endpoint it must be said of what was presented.
-    if !token_endpoint && matches!(observed.status(), 200..=299 | 400 | 403) {
-        let named = names_credential(&statement.words) || statement.header;
-        let whole = statement.code && matches!(statement.words.as_str(), "expired" | "revoked");
-        if name == "expired"
-            && !named
-            && !whole
-            && !matches!(observed.refusal.presented, "signed_url" | "sas_token")
-            && !statement.words.contains("request has expired")
-            && !statement.words.contains("request expired")
-        {
-            return false;
-        }
-    }
-    match observed.status() {
-        300..=399 | 451 => false,
-        // Who says when to come again means a limit, whatever it sells beside it.
-        429 if meaning == Money && statement.words.contains("try again in") => false,
-        429 => {
-            matches!(meaning, Money | Unavailable | Challenge | Rate | Network)
-                && !matches!(name, "try_later" | "upgrade_offered")
-        }
-        // Never proof that a grant is dead. SOAP 1.1 sends every fault with 500 (§6.2).
-        500.. => match meaning {
-            Skew if observed.form == Form::Xml => true,
-            Expired | Skew | Rate | Unavailable => about_credential(&statement.words, meaning),
-            Rejected | Ambiguous | Config | Scope | ExpiredOrDead | Unrelated => {
-                observed.form == Form::Xml && observed.status() == 500 && names_credential(&statement.words)
-            }
-            _ => false,
-        },
-        404 if publish && names_credential(&statement.words) => {
-            !matches!(meaning, Unrelated | Pending | Meaning::Challenge)
-        }
-        404 | 405 | 406 | 409 | 410 | 411..=418 | 422 if !token_endpoint => match meaning {
-            Dead | DeadGrant | Expired | ExpiredOrDead => {
-                about_credential(&statement.words, meaning)
-                    || (meaning == Dead && statement.words.contains("your account"))
-            }
-            Rate | Skew | Money => true,
-            Unrelated => true,
-            // Whoever does not know our key says so, whatever the status; other keys may just not be there.
-            Rejected => observed.status() == 404 && name == "unknown_key_id",
-            // What some libraries answer to a token that is none.
-            Config => observed.status() == 422 && matches!(name, "malformed_credential" | "authorization_scheme"),
-            Pending => observed.status() == 409,
-            _ => false,
-        },
-        // A bare "forbidden" repeats the status, and only there does it mean rights.
-        400 | 401 if name == "forbidden" && !token_endpoint => false,
-        // "Not authorized for this resource" under 401 is the status in words; under 403 it is about rights.
-        401 if name == "permission" && BARE.iter().any(|bare| statement.words.ends_with(bare)) => false,
-        // A form may want somebody's password, or the secret of a webhook.
-        400 if name == "credential_missing" && !token_endpoint => {
-            ["token", "api", "auth", "credential", "bearer", "header", "sign", "session", "jwt"]
-                .iter()
-                .any(|noun| statement.words.contains(noun))
-        }
-        // A validation error may name anybody's organization.
-        400 if name == "organization_unknown" => false,
-        402 => matches!(meaning, Unrelated),
-        _ => true,
-    }
-}
-
-/// Sentences that any 401 may carry.
-const BARE: [&str; 4] = [
-    "not authorized to access this resource",
-    "not authorized for this resource",
-    "not authorized to access this page",
-    "not authorized to access this endpoint",
-];
-
-/// Whether words speak of something that is presented; of other languages one cannot tell.
-fn names_credential(words: &str) -> bool {
-    const NOUNS: [&str; 18] = [
-        "token",
-        "key",
-        "credential",
-        "session",
-        "jwt",
-        "secret",
-        "signature",
-        "auth",
-        "login",
-        "log in",
-        "password",
-        "certificate",
-        "grant",
-        "assertion",
-        "cookie",
-        "bearer",
-        "sas",
-        "link",
-    ];
-    !words.is_ascii() || NOUNS.iter().any(|noun| words.contains(noun))
-}
-
-fn about_credential(words: &str, meaning: Meaning) -> bool {
-    let nouns = ["token", "key", "credential", "session", "jwt", "webhook", "secret", "signature", "no service"];
-    matches!(meaning, Meaning::Rate | Meaning::Unavailable) || nouns.iter().any(|noun| words.contains(noun))
 }
 
 fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str, words: &str) -> Finding {

@@ -19,6 +19,9 @@ const MOST: usize = 48;
 /// No statement is longer, in bytes.
 const LONGEST: usize = 600;
 
+/// How pages without a frame begin.
+const PAGE: [&str; 6] = ["<head", "<body", "<title", "<h1", "<center", "<div"];
+
 /// What a body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -172,7 +175,10 @@ impl<'a> Observed<'a> {
                 }
                 Err(_) => Form::BrokenJson,
             }
-        } else if start.contains("<html") || start.contains("<!doctype html") || start.starts_with("<head") {
+        } else if start.contains("<html")
+            || start.contains("<!doctype html")
+            || PAGE.iter().any(|tag| start.starts_with(tag))
+        {
             Form::Html
         } else if start.starts_with("<?xml") || (start.starts_with('<') && !start.starts_with("<!")) {
             Form::Xml

@@ -33,7 +33,7 @@ pub fn judge(observed: &Observed<'_>) -> Option<Finding> {
         403 if says(&["maintenance", "temporarily unavailable"]) => {
             Finding::of(Failure::UpstreamUnavailable, "maintenance")
         }
-        403 if says(&["rate limit", "too many requests", "error 1015"]) => {
+        403 if says(&["rate limit", "too many requests", "error 1015", "over qps", "over rate"]) => {
             Finding::of(Failure::RateLimitReached, "page")
         }
         // A service's own page, whose heading says what a gateway's never would.
