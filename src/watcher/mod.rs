@@ -5,6 +5,7 @@
 
 mod adopt;
 mod asks;
+mod at_home;
 mod capture;
 mod cuts;
 mod deadlines;
