@@ -6,6 +6,7 @@ mod homes;
 mod house;
 mod pagers;
 mod ports;
+mod possible;
 mod residents;
 mod resources;
 mod startup;
@@ -13,6 +14,7 @@ mod time;
 
 pub use admin::{put, remove};
 pub use ports::{LedgerDocuments, LedgerOutbox};
+pub use possible::impossible;
 pub use residents::Residents;
 pub use resources::{Places, Resources, ledger, ledger_to_read, places};
 pub use startup::Refused;
