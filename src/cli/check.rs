@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     config::{self, Finding, Loaded, Problem, Problems, References},
+    daemon,
     telemetry::Redactor,
 };
 
@@ -21,7 +22,7 @@ pub struct Args {
     /// Stop after the settings, the files and the variables that they name; for ExecStartPre=.
     #[arg(long, conflicts_with = "online")]
     pub offline: bool,
-    /// Probe every credential as well; spends no grant.
+    /// Prove every credential as well, by a probe and, where that spends no grant, a new token. A running daemon is asked.
     #[arg(long)]
     pub online: bool,
     /// One JSON document instead of text.
@@ -40,7 +41,11 @@ pub struct Report {
 
 /// Checks the settings and what they point at on this machine. `providers` are the names that the catalogue knows.
 pub fn offline(config: Option<&Path>, providers: &[String], redactor: Redactor) -> Report {
-    let settings = config::load(config, providers);
+    let settings = config::load(config, providers).and_then(|loaded| match daemon::impossible(&loaded) {
+        Ok(problems) if !problems.is_empty() => Err(Problems(problems)),
+        // A catalogue that does not load is told when it is opened.
+        _ => Ok(loaded),
+    });
     let references = match &settings {
         Ok(loaded) => References::new(loaded.path.as_deref(), redactor).check(&loaded.config),
         Err(_) => vec![],
@@ -115,10 +120,15 @@ mod tests {
     use super::*;
 
     fn report(text: &str) -> (Report, String) {
+        report_of(text, &["github"])
+    }
+
+    fn report_of(text: &str, providers: &[&str]) -> (Report, String) {
+        let providers: Vec<String> = providers.iter().map(|name| (*name).to_owned()).collect();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("credd.toml");
         std::fs::write(&path, text).unwrap();
-        let report = offline(Some(&path), &["github".to_owned()], Redactor::default());
+        let report = offline(Some(&path), &providers, Redactor::default());
         let mut out = vec![];
         report.print(&mut out).unwrap();
         (report, String::from_utf8(out).unwrap())
@@ -131,6 +141,27 @@ mod tests {
         assert!(shown.contains("[ success ]") && shown.contains("1 credentials, 1 home stores"), "{shown}");
         assert!(shown.contains("[ warning ] no channel"), "{shown}");
         assert_eq!(report.json()["ok"], true);
+    }
+
+    #[test]
+    fn what_no_request_can_be_made_of_is_a_bad_setting() {
+        for (text, place, words) in [
+            ("provider = \"github\"\nkind = \"aws_session\"", ":3:1: credentials.a.kind", "makes no sessions"),
+            ("provider = \"stripe\"\nkind = \"refresh_token\"", ":3:1: credentials.a.kind", "has no token endpoint"),
+            ("provider = \"github\"\nkind = \"jwt_bearer\"", ":3:1: credentials.a.kind", "an assertion"),
+            (
+                "provider = \"github_app\"\nkind = \"jwt_bearer\"\nreaders = [{ uid = 1, narrow = { zork = [\"x\"] } }]",
+                ":4:1: credentials.a.readers",
+                "cannot narrow by \"zork\"",
+            ),
+        ] {
+            let (bad, shown) = report_of(&format!("[credentials.a]\n{text}\n"), &["github", "stripe", "github_app"]);
+            assert_eq!(bad.exit_code(), 78, "{shown}");
+            assert!(shown.contains(place) && shown.contains(words), "{shown}");
+        }
+        let own = "[credentials.a]\nprovider = \"stripe\"\nkind = \"refresh_token\"\n\
+                   [credentials.a.upstream]\ntoken_endpoint = \"https://id.example.com/token\"\n";
+        assert_eq!(report_of(own, &["stripe"]).0.exit_code(), 0);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{Context, audit, client::Client};
 use crate::{
     clock::SystemClock,
     credential::{CredentialId, Material, Secret},
-    daemon,
+    daemon::{self, Residents},
 };
 
 /// `credd credential`.
@@ -108,7 +108,7 @@ fn read(file: Option<PathBuf>) -> Result<Secret, String> {
     Ok(Secret::new(text))
 }
 
-/// Each member is checked before anything is stored.
+/// A member is a bare key, or a document.
 fn many(document: &Secret) -> Result<Vec<(CredentialId, Secret)>, String> {
     let object: serde_json::Map<String, Value> = serde_json::from_str(document.expose()).map_err(|error| {
         format!("an import is one JSON object, names to secrets (line {}, column {})", error.line(), error.column())
@@ -119,18 +119,22 @@ fn many(document: &Secret) -> Result<Vec<(CredentialId, Secret)>, String> {
             let id = CredentialId::new(&name).map_err(|error| error.to_string())?;
             let text = match value {
                 Value::String(text) => Secret::new(text),
-                other => Secret::new(other.to_string()),
+                Value::Object(_) => Secret::new(value.to_string()),
+                _ => return Err(format!("{name}: a secret is a text or a JSON object; nothing was stored")),
             };
-            Material::parse(text.expose().as_bytes())
-                .map_err(|error| format!("{name}: {error}; nothing was stored"))?;
             Ok((id, text))
         })
         .collect()
 }
 
 async fn store(context: &Context, secrets: Vec<(CredentialId, Secret)>) -> Result<(), String> {
+    // All of them before the first is stored. Settings that cannot be read leave that to a daemon that runs.
+    let residents = match super::run::load(context) {
+        Ok(loaded) => Residents::of_settings(&loaded.config).map_err(|error| error.to_string())?,
+        Err(_) => Residents::default(),
+    };
     for (name, document) in &secrets {
-        Material::parse(document.expose().as_bytes()).map_err(|error| format!("{name}: {error}"))?;
+        residents.admit(name, document)?;
     }
     let client = Client::operator(context);
     if client.is_answering().await {
@@ -147,7 +151,7 @@ async fn store(context: &Context, secrets: Vec<(CredentialId, Secret)>) -> Resul
     let ledger = audit::open(context).await.map_err(|_| "the ledger could not be opened".to_owned())?;
     let mut stored = Ok(());
     for (name, document) in secrets {
-        match daemon::put(&ledger, &SystemClock, &name, document).await {
+        match daemon::put(&ledger, &SystemClock, &residents, &name, document).await {
             Ok(message) => println!("{message}"),
             Err(error) => stored = Err(error),
         }

@@ -2,13 +2,18 @@
 
 use std::{io, process::ExitCode, sync::Arc};
 
+use http::Method;
 use serde_json::{Value, json};
 
-use super::{Context, audit, check, client::Client};
+use super::{
+    Context, audit, check,
+    client::{Answer, Client},
+};
 use crate::{
     catalogue::Catalogue,
     clock::{Clock, SteadyClock, SystemClock},
     config::{Loaded, References},
+    credential::CredentialId,
     daemon::{LedgerDocuments, Resources},
     store::{SecretStore, embedded::Embedded},
     telemetry::Redactor,
@@ -58,7 +63,9 @@ pub async fn run(context: Context, args: check::Args) -> ExitCode {
 async fn reach(context: &Context, loaded: &Loaded, online: bool) -> Vec<Found> {
     let clock = Arc::new(SteadyClock::new(Arc::new(SystemClock)));
     let references = Arc::new(References::new(loaded.path.as_deref(), Redactor::default()));
-    let running = Client::operator(context).is_answering().await;
+    let daemon = Client::operator(context);
+    let daemon = daemon.is_answering().await.then_some(daemon);
+    let running = daemon.is_some();
     let mut found = Vec::new();
     // The embedded store is the ledger, and a running daemon holds it.
     let ledger = if running { None } else { audit::open(context).await.ok() };
@@ -100,7 +107,7 @@ async fn reach(context: &Context, loaded: &Loaded, online: bool) -> Vec<Found> {
                 }));
             }
             if online {
-                found.extend(prove(&resources, loaded, running, &*clock).await);
+                found.extend(prove(&resources, loaded, daemon.as_ref(), &*clock).await);
             }
         }
     }
@@ -110,21 +117,48 @@ async fn reach(context: &Context, loaded: &Loaded, online: bool) -> Vec<Found> {
     found
 }
 
-/// Loads and probes every credential. A probe spends no grant; what cannot be proven without spending one is said.
-async fn prove(resources: &Resources, loaded: &Loaded, running: bool, clock: &dyn Clock) -> Vec<Found> {
+/// Loads and proves every credential. A daemon that runs knows better what it holds: it is asked to look. What cannot be
+/// proven without spending a grant is said.
+async fn prove(resources: &Resources, loaded: &Loaded, daemon: Option<&Client>, clock: &dyn Clock) -> Vec<Found> {
     let mut found = Vec::new();
     for (id, credential) in &loaded.config.credentials {
         let path = format!("credentials.{id}");
-        if running && credential.store == "embedded" {
-            let message = "in the running daemon's store; `credd status` shows its last proof".to_owned();
-            found.push(Found { severity: "success", path, message });
-            continue;
-        }
-        let (severity, message) = match resources.assignment(&loaded.config, id, credential) {
-            Err(error) => ("failure", error.to_string()),
-            Ok(assignment) => watcher::prove(&assignment, &*resources.upstream, clock).await,
+        let told = match daemon {
+            Some(daemon) => told(daemon, id).await,
+            None => None,
+        };
+        let (severity, message) = match told {
+            Some(told) => told,
+            None if daemon.is_some() && credential.store == "embedded" => (
+                "warning",
+                "the running daemon does not watch it yet: `credd credential put` and a reload do that".into(),
+            ),
+            None => match resources.assignment(&loaded.config, id, credential) {
+                Err(error) => ("failure", error.to_string()),
+                Ok(assignment) => watcher::prove(&assignment, &*resources.upstream, clock).await,
+            },
         };
         found.push(Found { severity, path, message });
     }
     found
+}
+
+/// What the running daemon says of a credential after a look of its own; `None` where it does not watch it.
+async fn told(daemon: &Client, id: &CredentialId) -> Option<(&'static str, String)> {
+    let path = format!("/v1/credentials/{id}");
+    let probed = daemon.ask(Method::POST, &format!("{path}/probe"), None).await.ok()?;
+    let answer = daemon.ask(Method::GET, &path, None).await.ok().filter(Answer::is_success)?;
+    let view = answer.json();
+    let state = view["state"].as_str().unwrap_or_default();
+    let why = view["problem"]["detail"].as_str().map(|detail| format!(": {detail}")).unwrap_or_default();
+    let next = view["problem"]["remedy"].as_str().map(|remedy| format!("; {remedy}")).unwrap_or_default();
+    let looked = probed.json();
+    let severity = match (state, looked["failure"]["subtype"].as_str()) {
+        ("expired" | "revoked" | "misconfigured" | "uninitialised", _) => "failure",
+        (_, Some("upstream_unavailable" | "rate_limit_reached" | "unclassified")) => "warning",
+        (_, Some(_)) => "failure",
+        (_, None) => "success",
+    };
+    let said = looked["message"].as_str().unwrap_or("no answer");
+    Some((severity, format!("{state} in the running daemon, which was asked to probe it: {said}{why}{next}")))
 }

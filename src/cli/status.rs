@@ -91,6 +91,10 @@ fn show(status: &Value, now: Timestamp) -> String {
         if let Some(remedy) = view["problem"]["remedy"].as_str() {
             text.push_str(&format!("{}: {remedy}\n", view["name"].as_str().unwrap_or_default()));
         }
+        if let Some(error) = view["store_error"].as_str() {
+            let name = view["name"].as_str().unwrap_or_default();
+            text.push_str(&format!("{name}: its home store gives no usable secret: {error}\n"));
+        }
     }
     for store in daemon["stores"].as_array().into_iter().flatten() {
         if store["up"] == Value::Bool(false) {

@@ -10,7 +10,9 @@ use std::{
 use aws_lc_rs::digest;
 
 use super::{
-    Config, check, locate,
+    Config, check,
+    document::Document,
+    locate,
     problem::{Problem, Problems},
 };
 use crate::{pager, store};
@@ -27,6 +29,16 @@ pub struct Loaded {
     pub path: Option<PathBuf>,
     /// The first 12 hex digits of the file's SHA-256, so that people can tell which settings run. Empty without a file.
     pub sha256_prefix: String,
+}
+
+impl Loaded {
+    /// What somebody who knows more than the settings finds wrong with one of them, with its place in the file.
+    pub fn problem(&self, at: &str, message: impl Into<String>, help: impl Into<String>) -> Problem {
+        let path = self.path.as_deref().unwrap_or(Path::new(""));
+        // Without its text the setting is still named.
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        Document::parse(path, &text).0.problem(at, message, Some(help.into()))
+    }
 }
 
 /// Finds, reads and checks the settings. `path` is what `--config` says; `providers` are the names that the built-in

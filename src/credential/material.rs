@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::{AccessKey, Generation, Kind, Secret, Value as Carried};
+use super::{AccessKey, Generation, Kind, MaterialError, Secret, Value as Carried};
 
 /// The secret values behind a credential, as one JSON document of its home store.
 ///
@@ -68,42 +68,6 @@ impl fmt::Debug for Other {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }
-}
-
-/// Why a document is no material. Names fields and reasons, never values.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MaterialError {
-    /// Nothing there, or only white space.
-    #[error("the secret is empty")]
-    Empty,
-    /// Not text.
-    #[error("the secret is not UTF-8 text")]
-    NotText,
-    /// A page or a certificate stands where a secret should.
-    #[error("the secret looks like {0}, not like a token or a JSON object")]
-    Foreign(&'static str),
-    /// A control character in a bare key.
-    #[error("the secret has a control character at byte {0}; was it cut or pasted wrongly?")]
-    Control(usize),
-    /// A member of the wrong form.
-    #[error("field {field:?} must be {wanted}")]
-    Field {
-        /// Which one.
-        field: &'static str,
-        /// What it should be.
-        wanted: &'static str,
-    },
-    /// JSON that does not parse.
-    #[error("the secret begins like JSON but does not parse (line {line}, column {column})")]
-    BadJson {
-        /// From 1.
-        line: usize,
-        /// From 1.
-        column: usize,
-    },
-    /// The document is larger than any credential.
-    #[error("the secret has {0} bytes; at most 64 KiB make sense")]
-    TooLarge(usize),
 }
 
 const STATIC_NAMES: [&str; 5] = ["access_token", "api_key", "key", "token", "value"];

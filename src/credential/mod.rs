@@ -7,14 +7,16 @@ mod narrow;
 mod reference;
 mod reply;
 mod secret;
+mod unusable;
 
 pub use access_key::{AccessKey, Value};
 pub use failure::{Failure, UnknownFailure, Verdict};
-pub use material::{Material, MaterialError};
+pub use material::Material;
 pub use narrow::Narrow;
 pub use reference::{EnvReference, FileReference, Reference, Resolve, StoreReference};
 pub use reply::Reply;
 pub use secret::{Fingerprint, Secret};
+pub use unusable::MaterialError;
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 

@@ -5,18 +5,20 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
+use super::Residents;
 use crate::{
     clock::{Clock, Now},
     config::{Outcome, Reload},
-    credential::{CredentialId, Material, Secret},
+    credential::{CredentialId, Secret},
     ledger::{Entry, Filter, HOUSE, Ledger, Put},
     server::admin::{AuditQuery, House},
-    watcher::StoreReport,
+    watcher::{Fleet, StoreReport},
 };
 
 /// The house, as the operator's socket sees it.
 pub(super) struct Operator {
     pub ledger: Ledger,
+    pub fleet: Arc<tokio::sync::Mutex<Option<Fleet>>>,
     pub reload: Reload,
     pub stores: Box<dyn Fn() -> Vec<StoreReport> + Send + Sync>,
     pub clock: Arc<dyn Clock>,
@@ -87,7 +89,10 @@ impl House for Operator {
     }
 
     fn put(&self, name: CredentialId, document: Secret) -> BoxFuture<'_, Result<String, String>> {
-        Box::pin(async move { put(&self.ledger, &*self.clock, &name, document).await })
+        Box::pin(async move {
+            let residents = self.fleet.lock().await.as_ref().map(Residents::of_fleet).unwrap_or_default();
+            put(&self.ledger, &*self.clock, &residents, &name, document).await
+        })
     }
 
     fn remove(&self, name: CredentialId) -> BoxFuture<'_, Result<String, String>> {
@@ -95,10 +100,16 @@ impl House for Operator {
     }
 }
 
-/// Puts a document into the embedded store, whoever wrote there before. Used by the daemon, and by the command line
-/// when no daemon runs.
-pub async fn put(ledger: &Ledger, clock: &dyn Clock, name: &CredentialId, document: Secret) -> Result<String, String> {
-    Material::parse(document.expose().as_bytes()).map_err(|error| format!("{name}: {error}"))?;
+/// Puts a document into the embedded store, whoever wrote there before, if those who live there can use it. Called by
+/// the daemon, and by the command line when no daemon runs.
+pub async fn put(
+    ledger: &Ledger,
+    clock: &dyn Clock,
+    residents: &Residents,
+    name: &CredentialId,
+    document: Secret,
+) -> Result<String, String> {
+    residents.admit(name, &document)?;
     let words = |error: crate::ledger::LedgerError| error.to_string();
     loop {
         let version = ledger.embedded().get(name.as_str()).await.map_err(words)?.map(|(_, version)| version);

@@ -6,12 +6,16 @@ mod homes;
 mod house;
 mod pagers;
 mod ports;
+mod possible;
+mod residents;
 mod resources;
 mod startup;
 mod time;
 
 pub use admin::{put, remove};
 pub use ports::{LedgerDocuments, LedgerOutbox};
+pub use possible::impossible;
+pub use residents::Residents;
 pub use resources::{Places, Resources, ledger, ledger_to_read, places};
 pub use startup::Refused;
 
@@ -228,6 +232,7 @@ impl Daemon {
             Reloader::new(loaded.clone(), resources.provider_names(), metrics.clone(), clock.clone());
         let house = admin::Operator {
             ledger: ledger.clone(),
+            fleet: fleet.clone(),
             reload: reload.clone(),
             stores: Box::new(stores),
             clock: clock.clone(),

@@ -366,7 +366,7 @@ impl Resources {
     }
 }
 
-fn catalogue(config: &Config, before: Option<&Catalogue>) -> Result<(Catalogue, usize), StartError> {
+pub(super) fn catalogue(config: &Config, before: Option<&Catalogue>) -> Result<(Catalogue, usize), StartError> {
     let built_in = Catalogue::embedded().map_err(|problems| {
         StartError::Settings(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     })?;

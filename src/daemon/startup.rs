@@ -51,6 +51,8 @@ pub fn judge(config: &Config, views: &[View], known: &BTreeSet<CredentialId>, no
                 "has expired".to_owned()
             }
             State::Revoked => "is revoked".to_owned(),
+            // Its API said no. Nobody reads it yet, so there is nothing to spare with a second look.
+            State::Suspect if !view.kind.is_refreshable() => "is refused by its API".to_owned(),
             State::Uninitialised if cause == Some("no_secret") => "has no usable secret in its home store".to_owned(),
             _ if !view.kind.is_refreshable()
                 && left.zip(view.ttl_fail_seconds).is_some_and(|(left, fail)| {

@@ -56,6 +56,9 @@ pub struct Lifecycle {
     pub(super) shown: Option<(State, Timestamp)>,
     /// Incidents that are open because of this credential.
     pub(super) open: Incidents,
+    /// Some value of it was once proven good. No new material takes that away.
+    #[serde(default)]
+    pub(super) ever_proven: bool,
 }
 
 /// Where the credential stands with its provider.
@@ -184,7 +187,7 @@ pub struct Trouble {
 pub struct Probes {
     /// The last finished one.
     pub last_at: Option<Timestamp>,
-    /// The last proof, by probe or refresh, that the value is good.
+    /// The last proof, by probe or refresh, that the current value is good.
     pub proven_at: Option<Timestamp>,
     /// The next one, if planned.
     pub next_at: Option<Timestamp>,
@@ -224,6 +227,7 @@ impl Default for Lifecycle {
             last_life: None,
             shown: None,
             open: Incidents::default(),
+            ever_proven: false,
         }
     }
 }
@@ -331,9 +335,16 @@ impl Lifecycle {
         matches!(self.flight, Flight::Prepared { .. } | Flight::Sent { .. } | Flight::Received { .. })
     }
 
-    /// Whether it was ever proven good.
+    /// The provider has just shown that the current value is good.
+    pub(super) fn proven(&mut self, now: Now) {
+        self.probes.proven_at = Some(now.wall);
+        self.ever_proven = true;
+    }
+
+    /// Whether any value of it was ever proven good.
     pub fn was_proven(&self) -> bool {
-        self.probes.proven_at.is_some()
+        // The latter alone in a ledger that an older credd wrote.
+        self.ever_proven || self.probes.proven_at.is_some()
     }
 
     /// Boot times of another boot mean nothing: forget them.

@@ -106,7 +106,7 @@ impl Lifecycle {
         self.probes.quiet = None;
         self.probes.quiet_until = None;
         self.probes.on_trial_until = None;
-        self.probes.proven_at = Some(now.wall);
+        self.proven(now);
         if matches!(&self.standing, Standing::Suspect(suspicion) if suspicion.by == Witness::Api)
             || (self.standing == Standing::Misconfigured && !policy.kind.is_refreshable())
         {

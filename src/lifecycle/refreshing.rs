@@ -123,6 +123,7 @@ impl Lifecycle {
         self.not_before = None;
         self.lifetime_repaired = false;
         self.refreshed = [None; 3];
+        self.ever_proven = self.was_proven();
         self.probes = super::machine::Probes { last_at: self.probes.last_at, ..Default::default() };
         self.validity = loaded.has_token.then(|| {
             let life = loaded.expires_at.map(|end| positive(end.duration_since(now.wall)));
@@ -168,7 +169,7 @@ impl Lifecycle {
             self.probes.next_at = Some(now.wall + super::probing::SETTLING);
         } else {
             // A token endpoint that hands out a token has proven the grant.
-            self.probes.proven_at = Some(now.wall);
+            self.proven(now);
         }
         vec![]
     }

@@ -280,6 +280,7 @@ mod tests {
             ttl_warn_seconds: None,
             ttl_fail_seconds: None,
             problem: None,
+            store_error: None,
             flags: vec![],
         };
         let value = Value::Token(Secret::new("quote\" and \\ and \u{e9}"));

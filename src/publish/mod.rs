@@ -88,6 +88,8 @@ pub struct View {
     pub ttl_fail_seconds: Option<u64>,
     /// What is wrong, if something is.
     pub problem: Option<Problem>,
+    /// What its home store holds instead of a usable secret, or why it gave none; the value before is served.
+    pub store_error: Option<String>,
     /// `rate_limited`, `store_stale`, `writeback_pending`, `unsaved`, `scope_reduced`, `clock_untrusted`.
     pub flags: Vec<&'static str>,
 }

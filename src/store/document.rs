@@ -18,7 +18,7 @@ impl Location {
 }
 
 /// The material at a location, from the document that stands there.
-pub(super) fn read(document: &[u8], at: &Location) -> Result<Material, StoreError> {
+pub fn read(document: &[u8], at: &Location) -> Result<Material, StoreError> {
     let malformed = |reason| StoreError::Malformed { path: at.0.clone(), reason };
     let (_, Some(key)) = at.split() else {
         return Material::parse(document).map_err(malformed);

@@ -8,6 +8,8 @@ pub mod exec;
 pub mod file;
 pub mod vault;
 
+pub use document::read;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;

@@ -91,6 +91,11 @@ pub enum Unmakable {
     Address(String),
 }
 
+/// Whether a request for a new access token could be made; nothing is sent.
+pub fn can_ask(subject: &Subject, now: jiff::Timestamp) -> Result<(), Unmakable> {
+    grant::call(subject, now).map(drop)
+}
+
 /// The way to the outside. One call is one request: nothing below the lifecycle retries.
 pub trait Upstream: Send + Sync {
     /// Asks the token endpoint for a new access token by whatever the kind needs.

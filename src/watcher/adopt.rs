@@ -138,19 +138,15 @@ impl Shard {
     /// Asks the home store, in a task of its own.
     pub(super) fn load(&mut self, id: &CredentialId, why: LoadReason) {
         let Some(watched) = self.watched.get(id) else { return };
-        let (store, at) = (watched.assignment.store.clone(), watched.assignment.at.clone());
-        let (back, id) = (self.back.clone(), id.clone());
-        let (turn, is_cut) = (self.house.stores.turn(&id), watched.assignment.whole.is_some());
+        let assignment = watched.assignment.clone();
+        let (back, id, turn) = (self.back.clone(), id.clone(), self.house.stores.turn(id));
         // Not one of the flights: a stop does not wait for a store that hangs.
         tokio::spawn(async move {
             let _turn = turn.lock_owned().await;
+            let at = &assignment.at;
             let reading = async {
-                let mut loaded = store.load(&at).await?;
-                if is_cut {
-                    // A value that lies there is its whole's, and may do more.
-                    loaded.material = loaded.material.root_alone();
-                }
-                Ok(Box::new(FromStore { loaded, read_only: store.read_only(&at).await }))
+                let loaded = assignment.at_home().await?;
+                Ok(Box::new(FromStore { loaded, read_only: assignment.store.read_only(at).await }))
             };
             let result = AssertUnwindSafe(reading).catch_unwind().await;
             let panicked = |_| {
@@ -186,24 +182,7 @@ impl Shard {
         }
         let loaded = match result {
             Ok(loaded) => loaded,
-            Err(error) => {
-                // The last known value is kept and served (FM-15, FM-18).
-                tracing::warn!(credential = %id, store = store_name, %error, "the home store could not be read");
-                self.house
-                    .metrics
-                    .credd_store_errors_total
-                    .with_label_values(&[store_name.as_str(), error.reason()])
-                    .inc();
-                if let Some(watched) = self.watched.get_mut(id) {
-                    watched.store_error = Some(error);
-                }
-                self.house.stores.is_stale(id, true);
-                self.flag(id, |flags| flags.store_stale = true);
-                self.publish(id);
-                self.looked(id).await;
-                self.first_look_over(id);
-                return;
-            }
+            Err(error) => return self.nothing_from_home(id, &store_name, error).await,
         };
         self.house.stores.seen(id, &loaded.loaded.version);
         let FromStore { loaded, read_only } = *loaded;
@@ -352,7 +331,7 @@ impl Shard {
     }
 
     /// If nothing is out that could still prove the credential, the start need not wait for it.
-    fn first_look_over(&mut self, id: &CredentialId) {
+    pub(super) fn first_look_over(&mut self, id: &CredentialId) {
         let Some(watched) = self.watched.get_mut(id) else { return };
         if !watched.life.is_in_flight() && !watched.life.probes().out {
             watched.answer_all();

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Assignment, flight::Landing, probe::Look};
+use super::{flight::Landing, probe::Look};
 use crate::{
-    catalogue::{Provider, Refusal, ScopeGap, Surface, Tokens, TokensError, presented, scopes},
+    catalogue::{Provider, Refusal, Surface, Tokens, TokensError, presented},
     clock::Now,
     credential::{Failure, Generation, Kind, Material, Reply, Value, Verdict},
     fetch::{Exchange, Trouble},
@@ -159,85 +159,10 @@ pub(super) fn renewed(
     }
 }
 
-fn troubled(trouble: &Trouble) -> Verdict {
+pub(super) fn troubled(trouble: &Trouble) -> Verdict {
     Verdict { evidence: trouble.detail.clone(), ..Verdict::of(Failure::UpstreamUnavailable, trouble.reason) }
 }
 
-fn unmakable(error: &Unmakable) -> Verdict {
+pub(super) fn unmakable(error: &Unmakable) -> Verdict {
     Verdict { evidence: error.to_string(), ..Verdict::of(Failure::ClientMisconfigured, "request") }
-}
-
-/// Loads and probes one credential outside of any shard, for `credd check --online`: a severity and a sentence.
-pub async fn prove(
-    assignment: &Assignment,
-    upstream: &dyn crate::upstream::Upstream,
-    clock: &dyn crate::clock::Clock,
-) -> (&'static str, String) {
-    let material = match assignment.store.load(&assignment.at).await {
-        Ok(loaded) => loaded.material,
-        Err(error) => return ("failure", error.to_string()),
-    };
-    let now = clock.now();
-    let end = material.expires_at.or(assignment.expires_at);
-    let left = end.map(|end| end.duration_since(now.wall));
-    if left.is_some_and(|left| left <= jiff::SignedDuration::ZERO) {
-        let severity = if assignment.kind.is_refreshable() { "warning" } else { "failure" };
-        return (severity, "its value is over; credd refreshes it when it runs, if it can".to_owned());
-    }
-    if material.value(assignment.kind).is_none() {
-        return ("success", "loaded; it has no access token yet, and credd asks for one when it runs".to_owned());
-    }
-    if !assignment.policy.has_probe {
-        return ("success", "loaded; its provider has no probe".to_owned());
-    }
-    let granted = material.scope.as_deref().map(scopes);
-    let subject = crate::upstream::Subject {
-        provider: assignment.provider.clone(),
-        kind: assignment.kind,
-        material: std::sync::Arc::new(material),
-        settings: assignment.upstream.clone(),
-    };
-    let result = upstream.probe(&subject, now.wall).await;
-    let landed_at = clock.now();
-    let generation = crate::credential::Generation(0);
-    let look = Look { generation, trigger: crate::lifecycle::Trigger::Operator, sent_at: now, landed_at, result };
-    let left = left.map(|left| format!(", {left:#} left")).unwrap_or_default();
-    match probe(&assignment.provider, assignment.kind, &assignment.upstream, &look) {
-        (Probed::Works(_), _) => {
-            let told = match &look.result {
-                Ok(Exchange::Replied(reply)) => assignment.provider.probe_scopes(assignment.kind, reply),
-                _ => None,
-            };
-            let (severity, words) = held_to(&assignment.scopes, told.or(granted));
-            (severity, format!("works{left}{words}"))
-        }
-        (Probed::No(verdict), _) => {
-            let severity = if verdict.failure == Failure::CredentialRevoked { "failure" } else { "warning" };
-            (severity, format!("{}{}: {} (rule {})", verdict.failure, left, verdict.evidence, verdict.rule))
-        }
-    }
-}
-
-/// What its scopes are, beside those that it needs: a severity, and words to add.
-fn held_to(needed: &[String], granted: Option<std::collections::BTreeSet<String>>) -> (&'static str, String) {
-    let Some(granted) = granted.filter(|_| !needed.is_empty()) else {
-        let untold = if needed.is_empty() { "" } else { "; its provider does not tell its scopes" };
-        return ("success", untold.to_owned());
-    };
-    let ScopeGap { missing, wider } = ScopeGap::between(needed, &granted);
-    let more = match wider.as_slice() {
-        [] => String::new(),
-        wider => format!("; wider than needed: {}; make a narrower one", wider.join(", ")),
-    };
-    match missing.as_slice() {
-        [] if more.is_empty() => ("success", "; its scopes are those that it needs".to_owned()),
-        [] => ("warning", more),
-        missing => {
-            let lacks = missing.join(", ");
-            (
-                "failure",
-                format!("; but insufficient_scope: it lacks {lacks}, and calls that need it will be refused{more}"),
-            )
-        }
-    }
 }

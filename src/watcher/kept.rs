@@ -54,7 +54,7 @@ pub(super) fn is_of_another_machine(record: &Record, machine: &str) -> bool {
     kept.is_ok_and(|kept| ![machine, &kept.machine].contains(&"") && kept.machine != machine)
 }
 
-/// Whether a record's value was ever seen good.
+/// Whether any value of a record's credential was ever seen good.
 pub(super) fn was_proven(record: &Record) -> bool {
     serde_json::from_str::<Kept>(&record.lifecycle).is_ok_and(|kept| kept.life.was_proven())
 }

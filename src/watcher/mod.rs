@@ -5,6 +5,7 @@
 
 mod adopt;
 mod asks;
+mod at_home;
 mod capture;
 mod cuts;
 mod deadlines;
@@ -20,6 +21,7 @@ mod orphans;
 mod page;
 mod probe;
 mod promote;
+mod prove;
 mod recovery;
 mod specimens;
 mod stores;
@@ -31,8 +33,8 @@ mod write_back;
 pub use deadlines::Deadlines;
 pub use endpoint::{Admission, Endpoints};
 pub use fleet::{FirstLooks, Fleet, FleetParts};
-pub use interpret::prove;
 pub use metronome::{Metronome, SCHEDULER, check_cron};
+pub use prove::prove;
 pub use stores::StoreReport;
 pub use watched::Assignment;
 

@@ -277,6 +277,7 @@ impl Watched {
             ttl_warn_seconds: has_end.then(|| policy.warn_below(life).as_secs()),
             ttl_fail_seconds: has_end.then(|| policy.fail_below(life).as_secs()),
             problem: self.problem(state, now),
+            store_error: self.store_error.as_ref().filter(|_| self.flags.store_stale).map(ToString::to_string),
             flags: flags.into_iter().filter_map(|(holds, name)| holds.then_some(name)).collect(),
         }
     }

@@ -206,6 +206,7 @@ pub fn view(board: &Board, name: &str, generation: i64, left: Option<i64>, state
         ttl_warn_seconds: Some(60),
         ttl_fail_seconds: Some(10),
         problem: None,
+        store_error: None,
         flags: vec![],
     }
 }

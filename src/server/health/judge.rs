@@ -263,6 +263,7 @@ mod tests {
             ttl_warn_seconds: Some(3600),
             ttl_fail_seconds: Some(60),
             problem: None,
+            store_error: None,
             flags: vec![],
         }
     }

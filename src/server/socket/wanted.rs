@@ -156,6 +156,7 @@ mod tests {
             ttl_warn_seconds: None,
             ttl_fail_seconds: None,
             problem: None,
+            store_error: None,
             flags: vec![],
         };
         publisher.set(Published { view, token: None, readers: Arc::from([]), offer: None });

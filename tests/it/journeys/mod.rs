@@ -6,6 +6,7 @@ mod clock;
 mod commands;
 mod cuts;
 mod ends;
+mod garbage;
 mod homes;
 mod lost;
 mod orphans;

@@ -193,3 +193,69 @@ async fn ask_and_kill(world: &World, running: crate::world::binary::Running, gra
         .await;
     running.kill();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_a_credential_that_was_once_good_ends_no_start() {
+    let mut world = World::new().await;
+    let (key_id, key) = world.admin().key(&NewKey::default());
+    world.keep("key", &key).await;
+    world.credential("key", "api_key", "");
+    let running = world.launched().await;
+    until("it is proven", async || world.view_by_binary("key")["last_success_at"].is_string().then_some(())).await;
+    // A bad secret, and a second one: the daemon stays up and red, and a restart takes nothing from other readers.
+    for bad in ["bad-key-1", "bad-key-2"] {
+        let put = world.run_with(&["credential", "put", "key"], bad);
+        assert_eq!(put.status.code(), Some(0), "{}", err(&put));
+    }
+    until("it is refused", async || (world.view_by_binary("key")["state"] == "suspect").then_some(())).await;
+    running.kill();
+    let running = world.launched().await;
+    assert_ne!(world.view_by_binary("key")["state"], "fresh");
+    assert_eq!(running.terminate(), Some(0));
+    assert!(world.admin().counters_of(&key_id).api_calls >= 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_static_key_that_its_api_refuses_at_once_never_goes_live() {
+    let mut world = World::new().await;
+    world.keep("key", &Secret::new("never-issued")).await;
+    world.credential("key", "api_key", "");
+    world.write_settings();
+    let check = world.run(&["check", "--online"]);
+    assert_eq!(check.status.code(), Some(1), "{}", out(&check));
+    assert!(out(&check).contains("[ failure ] credentials.key: its API refuses it"), "{}", out(&check));
+    let Err(StartError::Credentials(refused)) = world.try_start().await else { panic!("it started") };
+    assert!(refused.0[0].contains("is refused by its API") && refused.0[0].contains("credd credential put key"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_online_does_the_same_as_a_start() {
+    let mut world = World::new().await;
+    let document = |secret: &str| Secret::new(format!(r#"{{"client_id":"sandbox","client_secret":"{secret}"}}"#));
+    world.keep("wrong", &document("no-secret-of-it")).await;
+    world.credential("wrong", "client_credentials", "startup = \"warn\"");
+    world.keep("right", &document("sandbox-secret")).await;
+    world.credential("right", "client_credentials", "");
+    world.keep("over", &Secret::new("some-key")).await;
+    world.credential("over", "api_key", "startup = \"warn\"\nexpires_at = \"2020-01-01T00:00:00Z\"");
+    world.credential("missing", "refresh_token", "startup = \"warn\"");
+    world.write_settings();
+    let check = world.run(&["check", "--online"]);
+    assert_eq!(check.status.code(), Some(1), "{}", out(&check));
+    for words in [
+        "[ failure ] credentials.wrong: no token: client_misconfigured",
+        "[ success ] credentials.right: works",
+        "[ failure ] credentials.over: it has expired, and nothing renews a static key",
+        "[ failure ] credentials.missing: no secret at missing: credd credential put missing",
+    ] {
+        assert!(out(&check).contains(words), "{words}: {}", out(&check));
+    }
+    // A daemon that runs is asked for what it holds.
+    let running = world.launched().await;
+    let check = world.run(&["check", "--online"]);
+    assert_eq!(check.status.code(), Some(1), "{}", out(&check));
+    let shown = out(&check);
+    assert!(shown.contains("[ success ] credentials.right: fresh in the running daemon"), "{shown}");
+    assert!(shown.contains("[ failure ] credentials.wrong: misconfigured in the running daemon"), "{shown}");
+    assert_eq!(running.terminate(), Some(0));
+}

@@ -37,6 +37,13 @@ impl World {
         child.wait_with_output().unwrap()
     }
 
+    /// What the running program shows of a credential.
+    pub fn view_by_binary(&self, name: &str) -> serde_json::Value {
+        let shown = self.run(&["status", "--json"]);
+        let status: serde_json::Value = serde_json::from_str(&out(&shown)).unwrap();
+        status["credentials"].as_array().unwrap().iter().find(|view| view["name"] == name).unwrap().clone()
+    }
+
     /// Starts `credd run`; its log goes into a file beside the settings.
     pub fn launch(&self) -> Running {
         self.write_settings();

@@ -169,7 +169,7 @@ impl World {
         let loaded = self.load();
         let references = config::References::new(Some(&self.settings_path()), Redactor::default());
         let ledger = daemon::ledger(&loaded.config, &references, Arc::new(SystemClock)).await.unwrap();
-        daemon::put(&ledger, &SystemClock, &id(name), document.clone()).await.unwrap();
+        daemon::put(&ledger, &SystemClock, &daemon::Residents::default(), &id(name), document.clone()).await.unwrap();
         ledger.close().await;
     }
 
