@@ -106,7 +106,7 @@ impl Shard {
         self.house.join(&new, &id, life, now.wall);
         if matches!(watched.life.standing(), lifecycle::Standing::Misconfigured) {
             // S-MIS is left by a changed client configuration.
-            self.happen(&id, Event::Release, Note::of("released", Trigger::StoreChange)).await;
+            self.happen(&id, Event::Mended, Note::of("mended", Trigger::StoreChange)).await;
         }
         if let Some((end, source)) = end {
             self.happen(&id, Event::Ends(end, source), Note::of("changed", Trigger::Operator)).await;

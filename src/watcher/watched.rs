@@ -131,9 +131,15 @@ pub(super) struct Flags {
 pub(super) enum Wants {
     /// A new value.
     Value,
+    /// A new value, sooner after the last than credd itself would ask for one.
+    ValueAgain,
     /// To know whether it works: a new value proves it, and so does a probe.
     Proof,
 }
+
+/// What an operator is told who asks for one refresh after another.
+const TOO_OFTEN: &str = "refreshed, though the last refresh was so recent that credd itself would have waited: \
+                         some providers take many in a row for abuse";
 
 /// Who waits for a flight or a probe to end.
 #[derive(Debug)]
@@ -344,10 +350,11 @@ impl Watched {
         for waiting in self.waiting.drain(..) {
             let renewed = generation > waiting.generation;
             let (done, message) = match (&self.last_verdict, waiting.wants) {
+                (_, Wants::ValueAgain) if renewed => (true, TOO_OFTEN.to_owned()),
                 _ if renewed => (true, "refreshed".to_owned()),
-                (Some(verdict), Wants::Value) => (false, format!("not refreshed: {}", verdict.failure)),
+                (Some(verdict), Wants::Value | Wants::ValueAgain) => (false, format!("not refreshed: {}", verdict.failure)),
                 (Some(verdict), Wants::Proof) => (false, format!("not proven: {}", verdict.failure)),
-                (None, Wants::Value) => (false, "no refresh could be made now".to_owned()),
+                (None, Wants::Value | Wants::ValueAgain) => (false, "no refresh could be made now".to_owned()),
                 (None, Wants::Proof) => (true, "it works".to_owned()),
             };
             let verdict = waiting.verdict.or_else(|| self.last_verdict.clone().filter(|_| !done));
