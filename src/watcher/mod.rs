@@ -19,6 +19,7 @@ mod metronome;
 mod orphans;
 mod page;
 mod probe;
+mod problem;
 mod promote;
 mod recovery;
 mod specimens;
