@@ -5,6 +5,7 @@
 
 mod adopt;
 mod asks;
+mod breadth;
 mod capture;
 mod cuts;
 mod deadlines;

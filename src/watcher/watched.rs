@@ -122,7 +122,6 @@ pub(super) struct Flags {
     pub store_stale: bool,
     pub writeback_pending: bool,
     pub unsaved: bool,
-    pub scope_reduced: bool,
     pub clock_untrusted: bool,
 }
 
@@ -257,7 +256,7 @@ impl Watched {
             (self.flags.store_stale, "store_stale"),
             (self.flags.writeback_pending, "writeback_pending"),
             (self.flags.unsaved, "unsaved"),
-            (self.flags.scope_reduced, "scope_reduced"),
+            (self.is_reduced(), "scope_reduced"),
             (self.flags.clock_untrusted, "clock_untrusted"),
         ];
         View {

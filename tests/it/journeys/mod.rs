@@ -20,3 +20,4 @@ mod stranger;
 mod unclassified;
 mod uses;
 mod ways;
+mod words;
