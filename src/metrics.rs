@@ -76,7 +76,7 @@ metrics! {
     credd_credential_state: Described["credential", "state"];
     /// 1 while the flag holds, absent otherwise (rate_limited, store_stale, writeback_pending, unsaved, scope_reduced, clock_untrusted).
     credd_credential_flag: Described["credential", "flag"];
-    /// Unix time at which that part ends (access, refresh, key); absent when unknown or never.
+    /// Unix time at which that part ends (access, refresh, key, client_secret); absent when unknown or never.
     credd_credential_expiration_timestamp_seconds: Described["credential", "part"];
     /// How the expiry of that part is known; always 1.
     credd_credential_expiry_source_info: Described["credential", "part", "expiry_source"];
@@ -106,7 +106,7 @@ metrics! {
     credd_refresh_failures_total: IntCounterVec["credential", "reason"];
     /// Callers that joined a refresh already under way.
     credd_refresh_coalesced_total: Tally["credential"];
-    /// Changes of value, by cause (refresh, store_change, operator).
+    /// Changes of value, by cause (refresh, store_change, operator, orphan).
     credd_rotations_total: IntCounterVec["credential", "cause"];
     /// Token reads answered with a token.
     credd_token_requests_total: Tally["credential", "interface"];

@@ -12,7 +12,13 @@ use super::{
     Context,
     client::{Client, no_answer},
 };
-use crate::clock::{Clock, SystemClock};
+use crate::{
+    clock::{Clock, SystemClock},
+    incident::words::one_line,
+};
+
+/// A reason longer than this is cut in the table; `--json` has all of it.
+const REASON: usize = 120;
 
 /// `credd status`.
 #[derive(Debug, Clone, clap::Args)]
@@ -73,7 +79,7 @@ fn show(status: &Value, now: Timestamp) -> String {
         table.add_row([
             view["name"].as_str().unwrap_or_default().to_owned(),
             state.to_owned(),
-            until(&view["expires_at"], now).unwrap_or_else(|| "–".into()),
+            until(&view["expires_at"], now).filter(|_| state != "revoked").unwrap_or_else(|| "–".into()),
             next(view, now),
             ago(&view["last_success_at"], now),
             view["generation"].to_string(),
@@ -170,9 +176,11 @@ fn ago(value: &Value, now: Timestamp) -> String {
 
 /// The next thing that credd will do by itself.
 fn next(view: &Value, now: Timestamp) -> String {
-    let moments =
-        [("refresh", &view["refresh_at"]), ("probe", &view["probe_at"]), ("retry", &view["problem"]["retry_at"])];
-    let soonest = moments.into_iter().filter_map(|(what, at)| Some((date(at)?, what))).min();
+    let retry = date(&view["problem"]["retry_at"]);
+    // A refresh that was due and failed comes again when the retry does.
+    let refresh = date(&view["refresh_at"]).filter(|at| retry.is_none() || *at > now);
+    let moments = [(refresh, "refresh"), (date(&view["probe_at"]), "probe"), (retry, "retry")];
+    let soonest = moments.into_iter().filter_map(|(at, what)| Some((at?, what))).min();
     soonest.map_or_else(
         || "–".into(),
         |(at, what)| {
@@ -183,8 +191,15 @@ fn next(view: &Value, now: Timestamp) -> String {
 
 fn why(view: &Value) -> String {
     let flags = view["flags"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let problem = view["problem"]["failure"].as_str();
-    problem.into_iter().chain(flags).collect::<Vec<_>>().join(", ")
+    let failure = view["problem"]["failure"].as_str();
+    let problem = failure.map(|failure| match view["problem"]["detail"].as_str().unwrap_or_default() {
+        detail if detail.starts_with(failure) || view["state"] == "uninitialised" => one_line(detail, REASON),
+        detail => one_line(&format!("{failure}: {detail}"), REASON),
+    });
+    let short = view["ttl_warn_seconds"].as_i64().filter(|_| view["state"] == "degraded" && problem.is_none());
+    let short = short.map(|warn| format!("less than {} left", span(SignedDuration::from_secs(warn))));
+    let flags = flags.map(str::to_owned);
+    problem.into_iter().chain(short).chain(flags).collect::<Vec<_>>().join(", ")
 }
 
 /// Two units at most: "3h 12m", "41s".

@@ -52,7 +52,8 @@ pub fn remedy(kind: &str, credential: &str) -> String {
             "make room or rights for the ledger's file; credd check names it".into()
         }
         "clock_untrusted" => "set the clock (timedatectl, chronyc tracking)".into(),
-        _ => format!("credd explain {credential}"),
+        "store_down" | "store_login_failing" => "credd check names the reason".into(),
+        _ => format!("credd status shows the reason, credd audit --credential {credential} how it came to that"),
     }
 }
 

@@ -75,8 +75,10 @@ pub enum Event {
     Hold,
     /// Somebody else may have spent the grant, or may be about to.
     Doubted(Doubt),
-    /// The end of a hold, or of a doubt; a revoked credential is tried once more.
+    /// The end of a hold, or of a doubt; a revoked or misconfigured credential is tried once more.
     Release,
+    /// What made it revoked or misconfigured was changed: the settings, or the grant of its whole lives again.
+    Mended,
     /// The daemon started and found this flight in the ledger.
     Found(Found),
 }

@@ -46,6 +46,9 @@ pub struct Lifecycle {
     pub(super) probes: Probes,
     /// When the last three refreshes succeeded, newest first.
     pub(super) refreshed: [Option<Timestamp>; 3],
+    /// The flight that is out was asked for by an operator, or by a refusal of the value.
+    #[serde(default)]
+    pub(super) asked: bool,
     /// No refresh before this, whoever wants it, but an operator: the provider asked for patience or ours ran out.
     pub(super) not_before: Option<Timestamp>,
     /// The last lifetime was malformed: at most one refresh in five minutes.
@@ -222,6 +225,7 @@ impl Default for Lifecycle {
             trouble: None,
             probes: Probes::default(),
             refreshed: [None; 3],
+            asked: false,
             not_before: None,
             lifetime_repaired: false,
             last_life: None,
@@ -258,6 +262,7 @@ impl Lifecycle {
             Event::Hold => self.hold(),
             Event::Doubted(doubt) => self.doubted(doubt),
             Event::Release => self.release(now, policy),
+            Event::Mended => self.mended(now, policy),
             Event::Found(found) => self.found(found, now, dice, policy),
         };
         // Time passes with every event, so whatever came due meanwhile is looked at once, here.
@@ -280,19 +285,36 @@ impl Lifecycle {
         vec![]
     }
 
+    /// The operator says that something has changed on the other side. That is tried, and nothing is taken for mended
+    /// before a success says so: until then what was revoked is not served, and its incident stays open.
     fn release(&mut self, now: Now, policy: &Policy) -> Vec<Effect> {
         self.held = false;
         self.doubt = None;
         self.not_before = None;
-        if matches!(self.standing, Standing::Revoked { .. } | Standing::Misconfigured) {
-            // An explicit retry: the operator says that something has changed on the other side.
-            self.standing = Standing::Usable;
-            if policy.kind.is_refreshable() {
-                return self.take_off(Trigger::Operator, now, policy);
+        match &self.standing {
+            Standing::Revoked { .. } | Standing::Misconfigured if policy.kind.is_refreshable() => {
+                self.present(Trigger::Operator, now, policy)
             }
-            return self.probe(Trigger::Operator, now, policy);
+            Standing::Revoked { .. } if policy.has_probe && !self.probes.out => {
+                self.probes.out = true;
+                vec![Effect::Probe(Trigger::Operator)]
+            }
+            _ => vec![],
         }
-        vec![]
+    }
+
+    /// What was wrong is known to be gone: it counts as good until somebody says otherwise.
+    fn mended(&mut self, now: Now, policy: &Policy) -> Vec<Effect> {
+        if !matches!(self.standing, Standing::Revoked { .. } | Standing::Misconfigured) {
+            return vec![];
+        }
+        self.not_before = None;
+        self.standing = Standing::Usable;
+        if policy.kind.is_refreshable() {
+            self.take_off(Trigger::StoreChange, now, policy)
+        } else {
+            self.probe(Trigger::StoreChange, now, policy)
+        }
     }
 
     /// A life about which nothing is known but which value it stands at.

@@ -90,7 +90,11 @@ impl Lifecycle {
     pub(super) fn probed(&mut self, generation: Generation, outcome: Probed, now: Now, policy: &Policy) -> Vec<Effect> {
         self.probes.out = false;
         self.probes.last_at = Some(now.wall);
-        if generation != self.generation || !self.may_probe() || !policy.has_probe {
+        // Whoever released a key that is dead wants to know whether it is; nothing but a success changes anything.
+        let revived = matches!((&self.standing, &outcome), (Standing::Revoked { .. }, Probed::Works(_)))
+            && !policy.kind.is_refreshable()
+            && !self.is_held();
+        if generation != self.generation || !(self.may_probe() || revived) || !policy.has_probe {
             return vec![];
         }
         // This one was it.
@@ -108,7 +112,8 @@ impl Lifecycle {
         self.probes.on_trial_until = None;
         self.proven(now);
         if matches!(&self.standing, Standing::Suspect(suspicion) if suspicion.by == Witness::Api)
-            || (self.standing == Standing::Misconfigured && !policy.kind.is_refreshable())
+            || (matches!(self.standing, Standing::Misconfigured | Standing::Revoked { .. })
+                && !policy.kind.is_refreshable())
         {
             self.standing = Standing::Usable;
         }

@@ -26,8 +26,13 @@ const UNKNOWN_LIFE_REFRESH: Duration = Duration::from_secs(3600);
 impl Lifecycle {
     /// The one place where a flight begins. What forbids one is written here and nowhere else.
     pub(super) fn take_off(&mut self, trigger: Trigger, now: Now, policy: &Policy) -> Vec<Effect> {
+        if matches!(self.standing, Standing::Revoked { .. }) { vec![] } else { self.present(trigger, now, policy) }
+    }
+
+    /// The same for a grant that may be dead: a person wants to know.
+    pub(super) fn present(&mut self, trigger: Trigger, now: Now, policy: &Policy) -> Vec<Effect> {
         let grounded = matches!(self.flight, Flight::Grounded | Flight::Lost { .. });
-        let standing = !matches!(self.standing, Standing::Uninitialised | Standing::Revoked { .. });
+        let standing = self.standing != Standing::Uninitialised;
         let patience = match trigger {
             Trigger::Operator => None,
             // The grace of a lost reply does not wait for the limiter; what the provider asked for still holds.
@@ -41,6 +46,9 @@ impl Lifecycle {
         self.flight = Flight::Prepared { attempt: None };
         self.sent_at = None;
         self.superseded = false;
+        if trigger != Trigger::Recovery {
+            self.asked = matches!(trigger, Trigger::Operator | Trigger::Refusal);
+        }
         vec![Effect::Prepare(trigger)]
     }
 
@@ -97,7 +105,7 @@ impl Lifecycle {
             return vec![];
         }
         self.flight = Flight::Grounded;
-        let effects = self.take_off(Trigger::Recovery, now, policy);
+        let effects = self.present(Trigger::Recovery, now, policy);
         if effects.is_empty() {
             self.look_again_later(now, dice, policy);
             self.still_lost(now, dice, policy);
@@ -154,7 +162,9 @@ impl Lifecycle {
         }
         self.lifetime_repaired = promoted.repaired;
         self.last_life = promoted.life.or(self.last_life);
-        self.refreshed = [Some(now.wall), self.refreshed[0], self.refreshed[1]];
+        // One that somebody asked for says nothing of the provider's lifetimes, and is not counted against them.
+        let earlier = if std::mem::take(&mut self.asked) { &self.refreshed[1..] } else { &self.refreshed[..2] };
+        self.refreshed = [Some(now.wall), earlier[0], earlier[1]];
         let refresh_ends = promoted.refresh_expires_at.or_else(|| {
             let before = self.validity.as_ref()?;
             Some((before.refresh_expires_at?, before.refresh_source.unwrap_or(ExpirySource::Unknown)))

@@ -93,6 +93,11 @@ impl Lifecycle {
         self.refresh_moment(policy).is_some_and(|at| at <= now.wall)
     }
 
+    /// Whether the limiter would hold a refresh back now, if nobody had asked for it.
+    pub fn was_refreshed_lately(&self, now: Now, policy: &Policy) -> bool {
+        self.apart(policy).is_some_and(|at| at > now.wall)
+    }
+
     /// RF-41: at most three refreshes in one reported life, and a third of it (at most 60 s) apart; one in five
     /// minutes where the lifetime is missing or malformed. Until when the next one must wait.
     fn apart(&self, policy: &Policy) -> Option<Timestamp> {

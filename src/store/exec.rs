@@ -240,7 +240,7 @@ impl SecretStore for Exec {
     }
 
     fn read_only<'a>(&'a self, _: &'a Location) -> BoxFuture<'a, Option<String>> {
-        let reason = "`writable` is not set for this store; set it if the command knows `store`";
+        let reason = "set `writable = true` for this store, if its command knows `store`";
         Box::pin(async move { (!self.settings.writable).then(|| reason.to_owned()) })
     }
 

@@ -20,8 +20,7 @@ pub fn is_used(provider: &Provider, kind: Kind, settings: &Settings) -> bool {
 
 /// The request. The client shows who it is as at the token endpoint (RFC 7662 §2.1 wants it shown).
 pub(super) fn call(subject: &Subject) -> Result<Call, Unmakable> {
-    let undescribed =
-        || Unmakable::Undescribed { provider: subject.provider.name.clone(), what: "introspection_endpoint" };
+    let undescribed = || Unmakable::Undescribed { provider: subject.provider.name.clone(), what: "probe_url" };
     let template = subject.provider.introspection_endpoint.as_ref().ok_or_else(undescribed)?;
     let url = fill::url(template, |name| fill::value(subject, name))?;
     let token = subject.material.access_token.clone().ok_or(Unmakable::Missing("access_token"))?;

@@ -60,10 +60,10 @@ pub enum Unmakable {
     #[error("the secret has no {0}")]
     Missing(&'static str),
     /// A placeholder has no value.
-    #[error("{{{0}}} has no value: set it in the credential's `with` table or as a member of its secret")]
+    #[error("{{{0}}} has no value: set `upstream.with.{0}`, or `{0}` as a member of the secret")]
     Placeholder(String),
     /// The provider does not say how.
-    #[error("provider {provider} has no {what}: set it in the credential's settings")]
+    #[error("provider {provider} has no {what}: set `upstream.{what}`")]
     Undescribed {
         /// Whose file.
         provider: String,

@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::{Assignment, FromStore, LoadReason, Message, Shard, effects::Note, kept, watched::Watched};
+use super::{Assignment, FromStore, LoadReason, Message, Shard, breadth, effects::Note, kept, watched::Watched};
 use crate::{
     credential::{CredentialId, ExpirySource, Generation, Material},
     ledger::{NewValue, Record},
@@ -93,7 +93,10 @@ impl Shard {
         let moved = watched.assignment.store_name != assignment.store_name || watched.assignment.at != assignment.at;
         let (old, new) = (watched.assignment.endpoint(), assignment.endpoint());
         let other_end = watched.assignment.expires_at != assignment.expires_at;
+        let other_scopes = watched.assignment.scopes != assignment.scopes;
         watched.assignment = assignment;
+        let breadth = watched.material.as_ref().filter(|_| other_scopes);
+        let breadth = breadth.map(|material| breadth::fact(&watched.assignment, material, now.wall));
         let material = watched.material.as_ref().filter(|_| other_end);
         let end = material.map(|material| expiry(material, &watched.assignment, now.wall));
         (watched.way, watched.left) = Default::default();
@@ -106,10 +109,15 @@ impl Shard {
         self.house.join(&new, &id, life, now.wall);
         if matches!(watched.life.standing(), lifecycle::Standing::Misconfigured) {
             // S-MIS is left by a changed client configuration.
-            self.happen(&id, Event::Release, Note::of("released", Trigger::StoreChange)).await;
+            self.happen(&id, Event::Mended, Note::of("mended", Trigger::StoreChange)).await;
         }
         if let Some((end, source)) = end {
             self.happen(&id, Event::Ends(end, source), Note::of("changed", Trigger::Operator)).await;
+        }
+        if let Some(fact) = breadth
+            && let Err(error) = self.house.ledger.incidents().facts(vec![fact]).await
+        {
+            tracing::error!(credential = %id, %error, "the ledger did not take what the new settings say of its scopes");
         }
         self.load(&id, LoadReason::Changed);
         self.publish(&id);

@@ -53,8 +53,13 @@ impl Shard {
             }
             Ask::Refresh { actor, answer, .. } => {
                 self.joins(&id);
+                let now = self.house.clock.now();
+                let often = self.watched.get(&id).is_some_and(|watched| {
+                    watched.life.was_refreshed_lately(now, &watched.assignment.policy) && !watched.life.is_in_flight()
+                });
                 self.note_operator(&id, "refresh_asked", actor, Event::RefreshNow).await;
-                self.wait_or_answer(&id, answer, Wants::Value, None, "no refresh can be made now");
+                let wants = if often { Wants::ValueAgain } else { Wants::Value };
+                self.wait_or_answer(&id, answer, wants, None, "no refresh can be made now");
             }
             Ask::Probe { actor, answer, .. } => {
                 self.note_operator(&id, "probe_asked", actor, Event::ProbeNow).await;

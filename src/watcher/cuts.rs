@@ -78,7 +78,7 @@ impl Shard {
             let root = |id| Some(self.watched.get(id)?.material.as_ref()?.root()?.clone());
             let Some(watched) = self.watched.get(&cut).filter(|_| root(&cut) == root(whole)) else { continue };
             let (event, note) = match watched.life.standing() {
-                Standing::Revoked { .. } => (Event::Release, Note::of("released", Trigger::StoreChange)),
+                Standing::Revoked { .. } => (Event::Mended, Note::of("mended", Trigger::StoreChange)),
                 _ if !watched.life.is_servable(now) => (Event::RefreshNow, Note::quiet(Trigger::StoreChange)),
                 _ => continue,
             };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{LoadReason, Shard, kept, page};
+use super::{LoadReason, Shard, breadth, kept, page};
 use crate::{
     credential::{CredentialId, Verdict},
     ledger::{Entry, Fact, FactChange, FlightStep, LedgerError, NewValue, Transition},
@@ -80,6 +80,9 @@ impl Shard {
         let mut incidents: Vec<Fact> =
             effects.iter().filter_map(|effect| page::fact(effect, watched, &life, now.wall, &note)).collect();
         incidents.retain(|fact| !told_already || matches!(fact.change, FactChange::Clear { .. }));
+        // One value in many has fewer scopes than its credential needs; the next may have them again.
+        let value = note.value.as_ref().filter(|_| watched.assignment.whole.is_none());
+        incidents.extend(value.map(|value| breadth::fact(&watched.assignment, &value.material, now.wall)));
         if before != State::Revoked && life.state(now, &watched.assignment.policy) == State::Revoked {
             incidents.extend(cuts.iter().map(|cut| page::explained(cut, watched, now.wall)));
         }

@@ -6,6 +6,7 @@
 mod adopt;
 mod asks;
 mod at_home;
+mod breadth;
 mod capture;
 mod cuts;
 mod deadlines;
@@ -20,6 +21,7 @@ mod metronome;
 mod orphans;
 mod page;
 mod probe;
+mod problem;
 mod promote;
 mod prove;
 mod recovery;

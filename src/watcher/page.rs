@@ -2,7 +2,7 @@
 
 use super::effects::Note;
 use crate::{
-    credential::{CredentialId, Failure},
+    credential::{CredentialId, Failure, Verdict},
     ledger::{Fact, FactChange},
     lifecycle::{Effect, Incident},
 };
@@ -95,11 +95,20 @@ fn raise(incident: Incident, watched: &super::Watched, life: &crate::lifecycle::
             "credd goes on trying.".to_owned(),
             format!("credd status, then: credd refresh {name}"),
         ),
+        Incident::ClientMisconfigured if life.trouble().is_some_and(|trouble| is_ours(&trouble.verdict)) => (
+            "warning",
+            format!("{name}: no request to {provider} can be made, because something is missing here"),
+            "Nothing was sent. credd tries again when the settings or the secret change.".to_owned(),
+            life.trouble().map(|trouble| watched.correction(&trouble.verdict)).unwrap_or_default(),
+        ),
         Incident::ClientMisconfigured => (
             "warning",
             format!("{provider} refuses the client of {name}"),
             "credd tries again every 15 minutes and when the settings or the secret change.".to_owned(),
-            format!("correct the client's id, secret or scopes, then: credd release {name}"),
+            format!(
+                "correct the client's id, secret or scopes; if that was done at {provider}, try at once: \
+                 credd release {name}"
+            ),
         ),
         Incident::OrphanPromoted => (
             "warning",
@@ -156,6 +165,11 @@ fn raise(incident: Incident, watched: &super::Watched, life: &crate::lifecycle::
         assignment.store_name
     );
     FactChange::Raise { severity: severity.to_owned(), summary, body }
+}
+
+/// The request could not be made: nobody has refused anything.
+fn is_ours(verdict: &Verdict) -> bool {
+    verdict.cause.as_deref() == Some("request")
 }
 
 /// RR-4: the grant did not die of itself, its successor was lost on the way.

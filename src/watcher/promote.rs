@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::SignedDuration;
 use uuid::Uuid;
 
-use super::{LoadReason, Message, Shard, effects::Note, interpret};
+use super::{LoadReason, Message, Shard, breadth, effects::Note, interpret};
 use crate::{
     clock::Now,
     credential::{CredentialId, ExpirySource, Failure, Fingerprint, Generation, Material, Verdict},
@@ -70,6 +70,7 @@ impl Shard {
         let note = Note {
             attempt: Some(attempt),
             duration: Some(duration),
+            detail: breadth::difference(scope_before.as_deref(), scope_after.as_deref()),
             scope_before: scope_before.filter(|_| changed),
             scope_after: scope_after.filter(|_| changed),
             flight: Some(FlightStep::Close { attempt, outcome: "promoted" }),

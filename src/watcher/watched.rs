@@ -11,8 +11,8 @@ use crate::{
     catalogue::Provider,
     clock::Now,
     credential::{CredentialId, Fingerprint, Generation, Kind, Material, Rotation, Verdict},
-    lifecycle::{Lifecycle, Policy, Standing, State, Trigger},
-    publish::{Answer, Criticality, Offer, Problem, Published, Reader, Token, View},
+    lifecycle::{Lifecycle, Policy, State, Trigger},
+    publish::{Answer, Criticality, Offer, Published, Reader, Token, View},
     store::{Location, SecretStore, StoreError},
     upstream,
 };
@@ -122,7 +122,6 @@ pub(super) struct Flags {
     pub store_stale: bool,
     pub writeback_pending: bool,
     pub unsaved: bool,
-    pub scope_reduced: bool,
     pub clock_untrusted: bool,
 }
 
@@ -131,9 +130,15 @@ pub(super) struct Flags {
 pub(super) enum Wants {
     /// A new value.
     Value,
+    /// A new value, sooner after the last than credd itself would ask for one.
+    ValueAgain,
     /// To know whether it works: a new value proves it, and so does a probe.
     Proof,
 }
+
+/// What an operator is told who asks for one refresh after another.
+const TOO_OFTEN: &str = "refreshed, though the last refresh was so recent that credd itself would have waited: \
+                         some providers take many in a row for abuse";
 
 /// Who waits for a flight or a probe to end.
 #[derive(Debug)]
@@ -251,7 +256,7 @@ impl Watched {
             (self.flags.store_stale, "store_stale"),
             (self.flags.writeback_pending, "writeback_pending"),
             (self.flags.unsaved, "unsaved"),
-            (self.flags.scope_reduced, "scope_reduced"),
+            (self.is_reduced(), "scope_reduced"),
             (self.flags.clock_untrusted, "clock_untrusted"),
         ];
         View {
@@ -269,7 +274,7 @@ impl Watched {
             refresh_expires_at: validity.and_then(|validity| validity.refresh_expires_at),
             refresh_expiry_source: validity.and_then(|validity| validity.refresh_source),
             client_secret_expires_at: self.material.as_ref().and_then(|material| material.client_secret_expires_at),
-            refresh_at: validity.and_then(|validity| validity.refresh_at),
+            refresh_at: validity.and_then(|validity| validity.refresh_at).filter(|_| state != State::Revoked),
             probe_at: self.life.probes().next_at,
             last_probe_at: self.life.probes().last_at,
             last_success_at: self.life.probes().proven_at,
@@ -282,73 +287,19 @@ impl Watched {
         }
     }
 
-    fn problem(&self, state: State, now: Now) -> Option<Problem> {
-        let Some(trouble) = self.life.trouble() else { return self.store_problem(state, now) };
-        let verdict = &trouble.verdict;
-        let failure = match (state, self.life.standing()) {
-            // A person must act, whatever word the last reply deserved.
-            (State::Revoked, _) => crate::credential::Failure::CredentialRevoked,
-            (_, Standing::Misconfigured) => crate::credential::Failure::ClientMisconfigured,
-            _ => verdict.failure,
-        };
-        let name = &self.assignment.id;
-        let remedy = match failure {
-            crate::credential::Failure::CredentialRevoked => Some(self.remedy()),
-            crate::credential::Failure::ClientMisconfigured => {
-                Some(format!("correct the client in the settings or in {}, then: credd release {name}", self.home()))
-            }
-            _ => None,
-        };
-        let evidence = if verdict.evidence.is_empty() { String::new() } else { format!(": {}", verdict.evidence) };
-        let detail =
-            format!("{}{evidence} (rule {})", verdict.cause.as_deref().unwrap_or(failure.as_str()), verdict.rule);
-        let retry_at = (!matches!(self.life.standing(), Standing::Revoked { .. })).then_some(trouble.retry_at);
-        Some(Problem { failure, cause: verdict.cause.clone(), detail, since: trouble.since, retry_at, remedy })
-    }
-
-    /// There is nothing to serve, because the home store gave nothing.
-    fn store_problem(&self, state: State, now: Now) -> Option<Problem> {
-        let error = self.store_error.as_ref().filter(|_| state == State::Uninitialised)?;
-        let down = matches!(error, StoreError::Unreachable { .. } | StoreError::Throttled { .. });
-        let (failure, cause) = if down {
-            (crate::credential::Failure::UpstreamUnavailable, "store_down")
-        } else {
-            (crate::credential::Failure::ClientMisconfigured, "no_secret")
-        };
-        Some(Problem {
-            failure,
-            cause: Some(cause.to_owned()),
-            detail: error.to_string(),
-            since: self.life.since().unwrap_or(now.wall),
-            retry_at: None,
-            remedy: (!down).then(|| self.remedy()),
-        })
-    }
-
-    /// The one command that mends a dead grant or key.
-    pub fn remedy(&self) -> String {
-        let name = &self.assignment.id;
-        if self.assignment.store.kind() == "embedded" {
-            format!("credd credential put {name} < new-secret.json")
-        } else {
-            format!("put a new secret into {} and credd takes it over by itself", self.home())
-        }
-    }
-
-    fn home(&self) -> String {
-        format!("store {} (at {})", self.assignment.store_name, self.assignment.at.0)
-    }
-
     /// Answers everybody who waits.
     pub fn answer_all(&mut self) {
         let generation = self.life.generation;
         for waiting in self.waiting.drain(..) {
             let renewed = generation > waiting.generation;
             let (done, message) = match (&self.last_verdict, waiting.wants) {
+                (_, Wants::ValueAgain) if renewed => (true, TOO_OFTEN.to_owned()),
                 _ if renewed => (true, "refreshed".to_owned()),
-                (Some(verdict), Wants::Value) => (false, format!("not refreshed: {}", verdict.failure)),
+                (Some(verdict), Wants::Value | Wants::ValueAgain) => {
+                    (false, format!("not refreshed: {}", verdict.failure))
+                }
                 (Some(verdict), Wants::Proof) => (false, format!("not proven: {}", verdict.failure)),
-                (None, Wants::Value) => (false, "no refresh could be made now".to_owned()),
+                (None, Wants::Value | Wants::ValueAgain) => (false, "no refresh could be made now".to_owned()),
                 (None, Wants::Proof) => (true, "it works".to_owned()),
             };
             let verdict = waiting.verdict.or_else(|| self.last_verdict.clone().filter(|_| !done));

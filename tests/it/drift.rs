@@ -94,9 +94,36 @@ fn every_metric_that_is_named_anywhere_exists() {
 fn the_runbook_has_one_heading_for_each_alert_and_each_alert_points_to_its_own() {
     let (rules, runbook) = (read("dashboards/alerts.yaml"), read("dashboards/README.md"));
     let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
-    let headings: Vec<&str> = runbook.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    let (of_alerts, of_pages) = runbook.split_once("\n# Pages of credd itself\n").expect("pages have their part");
+    let headings = |text| str::lines(text).filter_map(|line| line.strip_prefix("## ")).collect::<Vec<&str>>();
     assert!(!alerts.is_empty());
-    assert_eq!(alerts, headings);
+    assert_eq!(alerts, headings(of_alerts));
+    // Every kind of page that the source can raise has its steps, and none is described that it cannot.
+    let mut sources = Vec::new();
+    files(&root().join("src"), &mut sources);
+    let source: String = sources.into_iter().map(read).collect();
+    let introduction = of_pages.split("\n## ").next().unwrap();
+    let kinds = headings(of_pages);
+    for kind in &kinds {
+        assert!(source.contains(&format!("\"{kind}\"")), "nothing raises {kind}");
+    }
+    let raised = read("src/lifecycle/effect.rs");
+    let raised = Regex::new(r#"Self::\w+ => "([a-z_]+_[a-z_]+)""#)
+        .unwrap()
+        .captures_iter(&raised)
+        .map(|found| found[1].to_owned())
+        .collect::<Vec<_>>();
+    let house = [
+        "store_down",
+        "store_login_failing",
+        "writeback_failing",
+        "clock_untrusted",
+        "scope_reduced",
+        "ledger_unwritable",
+    ];
+    for kind in raised.iter().map(String::as_str).filter(|word| *word != "store_change").chain(house) {
+        assert!(kinds.contains(&kind) || introduction.contains(&format!("`{kind}`")), "{kind} is not in the runbook");
+    }
     let links: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("runbook_url: ")).collect();
     let wanted: Vec<String> = alerts.iter().map(|alert| format!("'README.md#{}'", alert.to_lowercase())).collect();
     assert_eq!(links, wanted);

@@ -22,6 +22,40 @@ fn its_settings_are_good_together() {
     }
 }
 
+/// What a person is told to type, in the runbooks and in pages.
+#[test]
+fn the_commands_of_runbooks_and_remedies_exist_and_take_what_they_are_given() {
+    let runbooks = [include_str!("../../dashboards/README.md"), include_str!("../../deploy/README.md")].concat();
+    let kinds = [
+        "credential_revoked",
+        "credential_expired",
+        "client_misconfigured",
+        "writeback_failing",
+        "store_down",
+        "new_kind",
+    ];
+    let remedies = kinds.map(|kind| credd::incident::words::remedy(kind, "NAME")).join("\n");
+    let quoted = regex::Regex::new("`credd ([a-z]+)([^`\n]*)`").unwrap();
+    let plain =
+        regex::Regex::new("credd (audit|check|credential|explain|probe|refresh|release|status)([^,;\n]*)").unwrap();
+    let commands: Vec<_> = quoted.captures_iter(&runbooks).chain(plain.captures_iter(&remedies)).collect();
+    assert!(commands.len() > 20, "only {} commands were found: the search is broken", commands.len());
+    for command in commands {
+        let (verb, rest) = (&command[1], command[2].trim());
+        let second = rest.split(' ').next().filter(|_| ["credential", "providers", "unclassified"].contains(&verb));
+        let mut help = Command::new(env!("CARGO_BIN_EXE_credd"));
+        let help = help.arg("help").arg(verb).args(second).output().unwrap();
+        assert!(help.status.success(), "there is no `{}`", &command[0]);
+        let help = String::from_utf8(help.stdout).unwrap();
+        let usage = help.lines().find(|line| line.starts_with("Usage:")).unwrap();
+        let takes_name = usage.contains("<NAME>") || rest.contains("--credential");
+        assert!(takes_name || !rest.contains("NAME"), "`{}` takes no credential: {usage}", &command[0]);
+        for option in rest.split(' ').filter(|word| word.starts_with("--")) {
+            assert!(help.contains(option), "`{}`: there is no {option}", &command[0]);
+        }
+    }
+}
+
 #[test]
 fn its_commands_exist() {
     let spoken = blocks("sh").concat();

@@ -29,6 +29,7 @@ pub(super) fn open_folder(folder: &Path) -> Result<OwnedFd, StoreError> {
 }
 
 pub(super) fn read(folder: &Path, path: &str) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    let place = folder.join(path);
     let folder = open_folder(folder)?;
     // NONBLOCK: opening a FIFO must not wait for its writer.
     let file = beneath(&folder, path, OFlags::RDONLY | OFlags::NONBLOCK)?;
@@ -38,7 +39,10 @@ pub(super) fn read(folder: &Path, path: &str) -> Result<Zeroizing<Vec<u8>>, Stor
     }
     if stat.st_mode & 0o077 != 0 {
         let mode = stat.st_mode & 0o777;
-        let reason = format!("mode {mode:04o} opens it to others; `chmod 600` it (Kubernetes: `defaultMode: 0400`)");
+        let reason = format!(
+            "mode {mode:04o} opens it to others; chmod 600 {} (Kubernetes: `defaultMode: 0400`)",
+            place.display()
+        );
         return Err(denied(path, &reason));
     }
     // Full size at once: a vector that grows leaves copies of the secret behind.

@@ -111,7 +111,7 @@ impl Folder {
 
     fn read_only(&self, at: &Location) -> Option<String> {
         if !self.settings.writable {
-            return Some("`writable` is not set for this store".into());
+            return Some("set `writable = true` for this store".into());
         }
         disk::unwritable(&self.settings.folder, at.split().0)
     }

@@ -21,3 +21,4 @@ mod stranger;
 mod unclassified;
 mod uses;
 mod ways;
+mod words;
