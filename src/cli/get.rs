@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::{
     Context,
     client::{Client, no_answer},
+    out::{Out, say},
 };
 use crate::credential::{CredentialId, Secret};
 
@@ -72,9 +73,10 @@ pub async fn run(context: Context, args: Args) -> ExitCode {
     let hidden = std::io::stdout().is_terminal() && !args.reveal;
     let printed = if hidden {
         let end = json["expires_at"].as_str().unwrap_or("no known end");
-        println!(
+        say!(
             "{}: generation {}, ends {end}; the token itself is printed with --reveal, or into a pipe",
-            args.name, json["generation"]
+            args.name,
+            json["generation"]
         );
         Ok(())
     } else if args.json {
@@ -107,7 +109,7 @@ fn credential_process(answer: &Value) -> Secret {
 }
 
 fn print(secret: &Secret) -> std::io::Result<()> {
-    let mut out = std::io::stdout();
+    let mut out = Out;
     out.write_all(secret.expose().as_bytes())?;
     out.write_all(b"\n")?;
     out.flush()

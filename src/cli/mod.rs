@@ -3,12 +3,15 @@
 //! | exit code | meaning |
 //! |---|---|
 //! | 0 | done |
-//! | 1 | it did not work; the last line says why |
+//! | 1 | it did not work; the last line says why. `status`: a required credential is expired, revoked or missing |
 //! | 2 | wrong arguments |
+//! | 64 | `explain`, `providers`: no such provider, or no such name |
+//! | 65 | `providers lint`: a file is wrong; `explain`: the reply cannot be read |
 //! | 69 | no daemon answers |
 //! | 70 | a fault of credd itself |
 //! | 77 | required credentials are bad and were never seen good: the daemon does not start |
 //! | 78 | the settings are wrong |
+//! | 141 | whoever read our output went away before its end |
 
 pub mod audit;
 pub mod check;
@@ -17,7 +20,9 @@ pub mod credential;
 mod dump;
 pub mod explain;
 pub mod get;
+mod offline;
 pub mod operate;
+mod out;
 pub mod providers;
 mod reach;
 pub mod run;
@@ -26,10 +31,15 @@ pub mod schema;
 pub mod status;
 pub mod unclassified;
 
-use std::{io, path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use self::out::Out;
 use crate::clock::{Clock, SystemClock};
 
 /// The daemon does not start: required credentials are bad.
@@ -111,11 +121,11 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let context = Context { config: arguments.config, socket: arguments.socket };
     let now = || SystemClock.now().wall;
-    match arguments.verb {
+    let code = match arguments.verb {
         Verb::Run(args) => block_on(run::run(context, args)),
         Verb::Demo(args) => block_on(crate::demo::run(args)),
         Verb::Check(args) => block_on(reach::run(context, args)),
-        Verb::Schema(args) => printed(schema::run(&args, &mut io::stdout())),
+        Verb::Schema(args) => printed(schema::run(&args, &mut Out)),
         Verb::Status(args) => block_on(status::run(context, args)),
         Verb::Get(args) => block_on(get::run(context, args)),
         Verb::Refresh(args) => block_on(operate::run(context, args, "refresh")),
@@ -123,22 +133,25 @@ pub fn main() -> ExitCode {
         Verb::Hold(args) => block_on(operate::run(context, args, "hold")),
         Verb::Release(args) => block_on(operate::run(context, args, "release")),
         Verb::Credential(args) => block_on(credential::run(context, args)),
-        Verb::Explain(args) => explain::run(&args, now(), &mut io::stdin().lock(), &mut io::stdout()),
-        Verb::Providers(args) => providers::run(&args, &mut io::stdout()),
+        Verb::Explain(args) => explain::run(&args, now(), &mut io::stdin().lock(), &mut Out),
+        Verb::Providers(args) => providers::run(&args, &mut Out),
         Verb::Unclassified(args) => block_on(unclassified::run(context, args)),
         Verb::Audit(args) => block_on(audit::run(context, args)),
         Verb::Sandbox(args) => block_on(sandbox::run(args)),
         Verb::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "credd", &mut io::stdout());
-            ExitCode::SUCCESS
+            // Into memory first: it would panic where the output ends early.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "credd", &mut script);
+            printed(Out.write_all(&script))
         }
-    }
+    };
+    Out::ended(code)
 }
 
 fn printed(written: io::Result<()>) -> ExitCode {
-    // A reader that has seen enough of our output is no failure.
-    let enough = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
-    if written.as_ref().err().is_none_or(enough) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    // What became of the output is noted there.
+    drop(written);
+    ExitCode::SUCCESS
 }
 
 fn block_on(verb: impl Future<Output = ExitCode>) -> ExitCode {

@@ -1,10 +1,15 @@
 //! `credd check`, the part that reaches out: every home store, every channel, and with `--online` every credential.
 
-use std::{io, process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc};
 
 use serde_json::{Value, json};
 
-use super::{Context, audit, check, client::Client};
+use super::{
+    Context, check,
+    client::Client,
+    offline,
+    out::{Out, say},
+};
 use crate::{
     catalogue::Catalogue,
     clock::{Clock, SteadyClock, SystemClock},
@@ -42,11 +47,11 @@ pub async fn run(context: Context, args: check::Args) -> ExitCode {
                 found.iter().map(|one| json!({ "severity": one.severity, "path": one.path, "message": one.message })),
             );
         }
-        println!("{document}");
+        say!("{document}");
     } else {
-        let _ = report.print(&mut io::stdout());
+        let _ = report.print(&mut Out);
         for one in &found {
-            println!("[ {:<7} ] {}: {}", one.severity, one.path, one.message);
+            say!("[ {:<7} ] {}: {}", one.severity, one.path, one.message);
         }
     }
     match report.exit_code() {
@@ -58,10 +63,32 @@ pub async fn run(context: Context, args: check::Args) -> ExitCode {
 async fn reach(context: &Context, loaded: &Loaded, online: bool) -> Vec<Found> {
     let clock = Arc::new(SteadyClock::new(Arc::new(SystemClock)));
     let references = Arc::new(References::new(loaded.path.as_deref(), Redactor::default()));
-    let running = Client::operator(context).is_answering().await;
     let mut found = Vec::new();
-    // The embedded store is the ledger, and a running daemon holds it.
-    let ledger = if running { None } else { audit::open(context).await.ok() };
+    let running = match Client::operator(context).is_answering().await {
+        Ok(running) => running,
+        Err(error) => {
+            found.push(embedded_store("failure", error.to_string()));
+            true
+        }
+    };
+    // The embedded store is the ledger, and a running daemon holds it. A check looks, and makes nothing.
+    let ledger = if running { Ok(None) } else { offline::look_alone(loaded, &references).await };
+    match &ledger {
+        Err(trouble) => found.push(embedded_store("failure", trouble.to_string())),
+        Ok(None) if !running => found.push(embedded_store(
+            "success",
+            format!(
+                "no ledger yet at {}; the first start or `credd credential put` makes it",
+                crate::daemon::places(&loaded.config).ledger.display()
+            ),
+        )),
+        Ok(None) if found.is_empty() => found.push(embedded_store(
+            "success",
+            "held by the running daemon; `credd status` shows what it sees".to_owned(),
+        )),
+        Ok(_) => {}
+    }
+    let ledger = ledger.ok().flatten();
     let embedded = ledger.as_ref().map(|ledger| {
         let store: Arc<dyn SecretStore> = Arc::new(Embedded::new(Arc::new(LedgerDocuments(ledger.clone()))));
         store
@@ -79,10 +106,6 @@ async fn reach(context: &Context, loaded: &Loaded, online: bool) -> Vec<Found> {
                     }
                     Err(error) => Found { severity: "failure", path, message: error.to_string() },
                 });
-            }
-            if running {
-                let message = "held by the running daemon; `credd status` shows what it sees".to_owned();
-                found.push(Found { severity: "success", path: "stores.embedded".into(), message });
             }
             for (name, channel) in &resources.channels {
                 let path = format!("pager.channels.{name}");
@@ -108,6 +131,10 @@ async fn reach(context: &Context, loaded: &Loaded, online: bool) -> Vec<Found> {
         ledger.close().await;
     }
     found
+}
+
+fn embedded_store(severity: &'static str, message: String) -> Found {
+    Found { severity, path: "stores.embedded".into(), message }
 }
 
 /// Loads and probes every credential. A probe spends no grant; what cannot be proven without spending one is said.

@@ -5,14 +5,16 @@ mod cuts;
 mod homes;
 mod house;
 mod pagers;
+mod places;
 mod ports;
 mod resources;
 mod startup;
 mod time;
 
 pub use admin::{put, remove};
+pub use places::{Places, places};
 pub use ports::{LedgerDocuments, LedgerOutbox};
-pub use resources::{Places, Resources, ledger, ledger_to_read, places};
+pub use resources::{Resources, ledger, ledger_to_read};
 pub use startup::Refused;
 
 use std::{
@@ -147,7 +149,7 @@ impl Daemon {
         let embedded = Arc::new(Embedded::new(Arc::new(LedgerDocuments(ledger.clone()))));
         let resources = Resources::open(&config, Some(embedded), &references, steady.clone()).await?;
         let provider_problems = resources.provider_problems;
-        let places = resources::places(&config);
+        let places = places(&config);
         let health_listener = TcpListener::bind(config.server.health).await.map_err(|error| {
             StartError::Environment(format!(
                 "cannot listen on {} for health and metrics: {error}; is another credd running? `server.health` chooses another address",
@@ -155,7 +157,7 @@ impl Daemon {
             ))
         })?;
         let health_address = health_listener.local_addr().unwrap_or(config.server.health);
-        resources::folder_of(&places.socket)?;
+        places.make_folder()?;
         let house_log = ports::Chronicle::new(ledger.clone(), clock.clone());
         let rebound = house_log.clone();
         let door =

@@ -86,11 +86,7 @@ pub fn run(args: &Args, output: &mut impl Write) -> ExitCode {
     match &args.verb {
         Verb::New { name, folder } => return begin(name, folder, output),
         Verb::Schema => {
-            return if output.write_all(catalogue::PROVIDER_SCHEMA.as_bytes()).is_ok() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::from(74)
-            };
+            return written(output.write_all(catalogue::PROVIDER_SCHEMA.as_bytes()));
         }
         _ => {}
     }
@@ -112,11 +108,13 @@ pub fn run(args: &Args, output: &mut impl Write) -> ExitCode {
         },
         Verb::List | Verb::Lint { .. } | Verb::New { .. } | Verb::Schema => show::list(&catalogue, output),
     };
-    match done.and_then(|()| output.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprintln!("error: {error}");
-            ExitCode::from(74)
-        }
+    written(done.and_then(|()| output.flush()))
+}
+
+/// What became of the output itself is told where it is written.
+fn written(done: io::Result<()>) -> ExitCode {
+    match done {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::from(74),
         _ => ExitCode::SUCCESS,
     }
 }
@@ -128,12 +126,12 @@ fn begin(name: &str, folder: &Path, output: &mut impl Write) -> ExitCode {
         return ExitCode::from(64);
     }
     let path = folder.join(format!("{name}.toml"));
-    let written = OpenOptions::new().write(true).create_new(true).open(&path);
-    match written.and_then(|mut file| file.write_all(START.replace("NAME", name).as_bytes())) {
+    let made = OpenOptions::new().write(true).create_new(true).open(&path);
+    match made.and_then(|mut file| file.write_all(START.replace("NAME", name).as_bytes())) {
         Ok(()) => {
             let path = path.display();
             let said = writeln!(output, "{path} is there. Fill it in, then: credd providers lint {path}");
-            if said.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(74) }
+            written(said)
         }
         Err(error) => {
             eprintln!("error: {} was not written: {error}", path.display());
