@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     clock::SystemClock,
+    config,
     credential::{CredentialId, Material, Secret},
     daemon,
     ledger::Ledger,
@@ -140,9 +141,11 @@ async fn store(context: &Context, secrets: Vec<(CredentialId, Secret)>) -> Resul
         for (name, document) in &secrets {
             say!("{}", told(&client, Method::PUT, &format!("/v1/embedded/{name}"), Some(document)).await?.detail());
         }
+        unread(context, &secrets).await;
         return Ok(());
     }
     let ledger = offline::write(context).await?;
+    unread(context, &secrets).await;
     let mut stored = Ok(());
     for (name, document) in secrets {
         match daemon::put(&ledger, &SystemClock, &name, document).await {
@@ -152,6 +155,23 @@ async fn store(context: &Context, secrets: Vec<(CredentialId, Secret)>) -> Resul
     }
     ledger.close().await;
     stored
+}
+
+/// Says which of these no credential reads: a slip of the pen, or settings that are still to come.
+async fn unread(context: &Context, secrets: &[(CredentialId, Secret)]) {
+    // What cannot be known is not worth a word here.
+    let Ok((loaded, _)) = offline::settings_of_daemon(context).await else { return };
+    let credentials = loaded.config.credentials.iter().filter(|(_, credential)| credential.store == "embedded");
+    let places: Vec<&str> = credentials
+        .map(|(id, credential)| credential.at.as_deref().map_or(id.as_str(), |at| at.split('#').next().unwrap_or(at)))
+        .collect();
+    for (name, _) in secrets.iter().filter(|(name, _)| !places.contains(&name.as_str())) {
+        let hint = config::did_you_mean(name.as_str(), places.iter().copied()).map(|hint| format!("; {hint}"));
+        eprintln!(
+            "warning: no credential of the settings reads {name}{}",
+            hint.unwrap_or_else(|| format!("; [credentials.{name}] is to be added"))
+        );
+    }
 }
 
 async fn list(context: &Context, json: bool) -> Result<(), Trouble> {

@@ -129,7 +129,7 @@ impl Values<'_> {
                 continue;
             }
             let full = format!("{path}{leaf}");
-            self.problems.push(self.refused(&full));
+            self.problems.push(self.refused(&full, &error));
             self.bad.insert(full);
             match next {
                 Ok(part) => return Some(part),
@@ -143,7 +143,7 @@ impl Values<'_> {
         None
     }
 
-    fn refused(&self, at: &str) -> Problem {
+    fn refused(&self, at: &str, error: &str) -> Problem {
         let node = node_at(self.schema, &self.document.root, at);
         let example =
             node.and_then(|node| node["examples"][0].as_str()).map(|example| format!("for example {example:?}"));
@@ -152,8 +152,19 @@ impl Values<'_> {
             (Some(example), Some(words)) => Some(format!("{example}; {words}")),
             (example, words) => example.or(words),
         };
-        self.document.problem(at, "this value cannot be used here", help)
+        let reason = match self.document.root.pointer(at).and_then(Value::as_str).and_then(port_above) {
+            Some(port) => format!("the port {port} is above 65535"),
+            None => unquoted(error),
+        };
+        self.document.problem(at, format!("this value cannot be used here: {reason}"), help)
     }
+}
+
+/// The port of `host:port`, where there can be none of that number: serde only says that the address is none.
+fn port_above(address: &str) -> Option<&str> {
+    let (_, port) = address.rsplit_once(':')?;
+    let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    (digits && port.parse::<u16>().is_err()).then_some(port)
 }
 
 /// The schema of a value, found along its path; forms are told apart by their words.

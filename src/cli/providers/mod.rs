@@ -130,7 +130,16 @@ fn begin(name: &str, folder: &Path, output: &mut impl Write) -> ExitCode {
     match made.and_then(|mut file| file.write_all(START.replace("NAME", name).as_bytes())) {
         Ok(()) => {
             let path = path.display();
-            let said = writeln!(output, "{path} is there. Fill it in, then: credd providers lint {path}");
+            // A built-in catalogue that is broken is told of elsewhere.
+            let known = Catalogue::embedded().is_ok_and(|catalogue| catalogue.provider(name).is_some());
+            let known = if known {
+                format!(
+                    "\n{name} is built in already (`credd providers show {name}`); this file will replace it as a whole."
+                )
+            } else {
+                String::new()
+            };
+            let said = writeln!(output, "{path} is there. Fill it in, then: credd providers lint {path}{known}");
             written(said)
         }
         Err(error) => {
@@ -169,6 +178,9 @@ mod tests {
         let (good, text) = play(new());
         assert!(good && text.contains("credd providers lint"), "{text}");
         assert!(play(Verb::Lint { path: folder.path().join("acme.toml") }).0);
+        assert!(!text.contains("built in"), "{text}");
+        let (good, text) = play(Verb::New { name: "github".into(), folder: folder.path().into() });
+        assert!(good && text.contains("github is built in already"), "{text}");
         assert!(!play(new()).0, "it is there already");
         assert!(!play(Verb::New { name: "../up".into(), folder: folder.path().into() }).0);
         // Every line that is commented out is good as well, once its dots are filled in.

@@ -35,6 +35,10 @@ async fn looking_makes_nothing_and_storing_says_what_it_made() {
     let again = world.run_with(&["credential", "put", "key"], "k-2");
     assert!(!err(&again).contains("made"), "{}", err(&again));
     assert!(out(&world.run(&["credential", "list"])).contains("key  version 2"));
+    assert!(!err(&again).contains("warning"), "{}", err(&again));
+    let slip = world.run_with(&["credential", "put", "keyy"], "k-3");
+    assert_eq!(slip.status.code(), Some(0), "{}", err(&slip));
+    assert!(err(&slip).contains("no credential of the settings reads keyy; did you mean `key`?"), "{}", err(&slip));
 }
 
 #[tokio::test(flavor = "multi_thread")]
