@@ -110,6 +110,18 @@ impl Answer {
         text.map_or_else(|| format!("the daemon answered with status {}", self.status), str::to_owned)
     }
 
+    /// What a failure's `action`, a word for machines, asks of a person.
+    pub fn next_step(&self) -> Option<&'static str> {
+        Some(match self.json()["failure"]["action"].as_str()? {
+            "wait" => "nothing; credd tries again by itself",
+            "backoff" => "wait, and ask less often",
+            "reauthorize" => "authorise anew, or put a new secret",
+            "fix_config" => "correct the settings, or the client at the provider",
+            "switch_tool" => "use another credential or tool; this one does not help without a person",
+            _ => "tell whoever looks after credd here",
+        })
+    }
+
     /// Whether the status is 2xx.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)

@@ -49,10 +49,15 @@ pub const EXIT_SETTINGS: u8 = 78;
 /// No daemon answers (`EX_UNAVAILABLE`).
 pub const EXIT_NO_DAEMON: u8 = 69;
 
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 it did not work (status: a required credential is bad); 2 wrong arguments; \
+64 no such provider or name; 65 a provider's file or a reply is wrong; 69 no daemon answers; 70 a fault of credd itself; 73, 74 a \
+file or the output cannot be written; 77 required credentials are bad, so the daemon does not start; 78 the settings are \
+wrong; 141 the output's reader went away.";
+
 /// Owns the lifecycle of this host's credentials: loads, probes, refreshes exactly once, delivers, and pages a human
 /// when one is revoked.
 #[derive(Debug, Parser)]
-#[command(name = "credd", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "credd", version, propagate_version = true, max_term_width = 100, after_help = EXIT_CODES)]
 struct Arguments {
     /// The settings; default: CREDD_CONFIG, then ~/.config/credd/credd.toml, then /etc/credd/credd.toml.
     #[arg(long, global = true, value_name = "FILE")]
@@ -74,7 +79,7 @@ enum Verb {
     Check(check::Args),
     /// Print the JSON Schema of the settings.
     Schema(schema::Args),
-    /// Show every credential and how it stands.
+    /// Show every credential and how it stands. Exit code 1: a required one is expired, revoked or missing.
     Status(status::Args),
     /// Print a token.
     Get(get::Args),

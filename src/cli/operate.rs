@@ -36,8 +36,8 @@ pub async fn run(context: Context, args: Args, verb: &str) -> ExitCode {
         say!("{}: {} (generation {})", args.name, json["message"].as_str().unwrap_or("done"), json["generation"]);
     } else {
         eprintln!("error: {}: {}", args.name, answer.detail());
-        if let Some(action) = json["failure"]["action"].as_str() {
-            eprintln!("next: {action}; `credd status` shows more");
+        if let Some(next) = answer.next_step() {
+            eprintln!("next: {next}; `credd status` shows more");
         }
     }
     if answer.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
