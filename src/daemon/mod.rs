@@ -362,7 +362,7 @@ impl Daemon {
         tracing::info!("stopping: flights that are out are brought home first");
         let draining = self.readiness.hold("draining");
         if let Some(fleet) = self.fleet.lock().await.take() {
-            // A ledger that refuses a token may hold a stop up this long, and no longer (FAULTS §4.2).
+            // A ledger that refuses a token may hold a stop up this long, and no longer.
             tokio::select! {
                 () = fleet.drain() => {}
                 () = self.clock.sleep(LONGEST_DRAIN) => tracing::error!("stopping although not everything could be made durable"),
