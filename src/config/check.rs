@@ -152,19 +152,21 @@ impl Values<'_> {
             (Some(example), Some(words)) => Some(format!("{example}; {words}")),
             (example, words) => example.or(words),
         };
-        let reason = match self.document.root.pointer(at).and_then(Value::as_str).and_then(port_above) {
-            Some(port) => format!("the port {port} is above 65535"),
-            None => unquoted(error),
+        let text = self.document.root.pointer(at).and_then(Value::as_str).unwrap_or_default();
+        // serde only says that such an address is none.
+        let reason = if error.contains("socket address") && has_port_above(text) {
+            "its port is above 65535".to_owned()
+        } else {
+            unquoted(error)
         };
         self.document.problem(at, format!("this value cannot be used here: {reason}"), help)
     }
 }
 
-/// The port of `host:port`, where there can be none of that number: serde only says that the address is none.
-fn port_above(address: &str) -> Option<&str> {
-    let (_, port) = address.rsplit_once(':')?;
-    let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    (digits && port.parse::<u16>().is_err()).then_some(port)
+/// Whether the port of `address:port` is a number, and too great for one.
+fn has_port_above(text: &str) -> bool {
+    let port = text.rsplit_once(':').map_or("", |(_, port)| port);
+    !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_err()
 }
 
 /// The schema of a value, found along its path; forms are told apart by their words.

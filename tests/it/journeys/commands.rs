@@ -198,7 +198,7 @@ async fn p8_the_audit_log_is_verified_by_its_rows_while_the_daemon_runs() {
     assert_eq!(world.run(&["refresh", "bot"]).status.code(), Some(0));
     let verified = world.run(&["audit", "verify"]);
     assert_eq!(verified.status.code(), Some(0), "{}", err(&verified));
-    assert!(out(&verified).contains("the audit log is whole"), "{}", out(&verified));
+    assert!(out(&verified).contains("ledger.db is whole: "), "{}", out(&verified));
     let exported = out(&world.run(&["audit", "export"]));
     assert!(exported.lines().any(|line| line.contains("\"refreshed\"")), "{exported}");
 
