@@ -153,13 +153,13 @@ impl Values<'_> {
             (example, words) => example.or(words),
         };
         let text = self.document.root.pointer(at).and_then(Value::as_str).unwrap_or_default();
-        // serde only says that such an address is none.
-        let reason = if error.contains("socket address") && has_port_above(text) {
-            "its port is above 65535".to_owned()
-        } else {
-            unquoted(error)
+        // Other reasons of serde may quote the value, which may be a secret in the wrong line.
+        let reason = match error.contains("socket address") {
+            true if has_port_above(text) => ": its port is above 65535",
+            true => ": it is no IP address with a port",
+            false => "",
         };
-        self.document.problem(at, format!("this value cannot be used here: {reason}"), help)
+        self.document.problem(at, format!("this value cannot be used here{reason}"), help)
     }
 }
 
