@@ -63,7 +63,7 @@ async fn whole(context: &Context, verb: &Verb) -> Result<ExitCode, Trouble> {
             Ok(Verified { entries: 0, .. }) => {
                 eprintln!(
                     "error: the audit log in {place} is empty, so nothing was verified; is it the ledger you mean \
-                     (--socket, --config)? A daemon writes its first entries when it starts"
+                     (--socket, --config)? A daemon writes the first entry with its first credential"
                 );
                 ExitCode::FAILURE
             }
