@@ -95,17 +95,21 @@ impl Sealer {
 
     /// The key in a file of our own with mode 0600.
     pub fn from_file(path: &Path) -> Result<Self, KeyError> {
+        Self::from_file_of(path, rustix::process::geteuid().as_raw())
+    }
+
+    /// The key in a file of `owner` (or root's) with mode 0600: root may look into another user's ledger.
+    pub fn from_file_of(path: &Path, owner: u32) -> Result<Self, KeyError> {
         let failed = |reason| KeyError::File { path: path.into(), reason };
         let no_follow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
         let file = fs::OpenOptions::new().read(true).custom_flags(no_follow).open(path).map_err(failed)?;
         let meta = file.metadata().map_err(failed)?;
         let loose = |problem, remedy| Err(KeyError::Loose { path: path.into(), problem, remedy });
-        let me = rustix::process::geteuid().as_raw();
         if !meta.is_file() {
             return Err(failed(io::Error::other("it is not a regular file")));
         }
-        if meta.uid() != me && meta.uid() != 0 {
-            return loose(format!("belongs to uid {}, not to us (uid {me})", meta.uid()), "chown credd");
+        if meta.uid() != owner && meta.uid() != 0 {
+            return loose(format!("belongs to uid {}, not to us (uid {owner})", meta.uid()), "chown credd");
         }
         if meta.mode() & 0o077 != 0 {
             return loose(format!("has mode {:04o}: others may use it", meta.mode() & 0o7777), "chmod 0600");

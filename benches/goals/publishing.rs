@@ -35,6 +35,7 @@ pub fn published(number: usize, generation: i64) -> Published {
         expiry_source: ExpirySource::Response,
         refresh_expires_at: None,
         refresh_expiry_source: None,
+        store_error: None,
         client_secret_expires_at: None,
         refresh_at: Some(now + Duration::from_secs(2700)),
         probe_at: None,

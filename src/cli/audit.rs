@@ -1,20 +1,21 @@
 //! `credd audit`: the log of who did what, and whether anybody has touched it.
 
-use std::{process::ExitCode, sync::Arc};
+use std::process::ExitCode;
 
 use http::Method;
 use serde_json::Value;
 
 use super::{
-    Context, EXIT_SETTINGS,
-    client::{Client, no_answer},
+    Context,
+    client::Client,
+    offline::{self, Trouble},
+    out::{Out, say},
 };
 use crate::{
-    clock::SystemClock,
-    config::{Loaded, References},
+    config::Loaded,
     credential::CredentialId,
-    daemon::{self, StartError},
-    ledger::{Filter, Ledger},
+    daemon,
+    ledger::{Filter, Verified},
 };
 
 /// `credd audit`.
@@ -46,101 +47,83 @@ pub enum Verb {
 
 /// Shows, verifies or exports.
 pub async fn run(context: Context, args: Args) -> ExitCode {
-    match args.verb {
+    let done = match args.verb {
         None => show(&context, &args).await,
-        Some(verb) => match open_to_read(&context).await {
-            Ok(ledger) => {
-                let code = whole(&ledger, &verb).await;
-                ledger.close().await;
-                code
-            }
-            Err(code) => code,
-        },
-    }
+        Some(verb) => whole(&context, &verb).await,
+    };
+    done.unwrap_or_else(Trouble::report)
 }
 
-async fn whole(ledger: &Ledger, verb: &Verb) -> ExitCode {
-    match verb {
+async fn whole(context: &Context, verb: &Verb) -> Result<ExitCode, Trouble> {
+    let (loaded, references) = offline::settings_of_daemon(context).await?;
+    let ledger = offline::look(&loaded, &references).await?.ok_or_else(|| no_ledger(&loaded))?;
+    let place = ledger.place();
+    let code = match verb {
         Verb::Verify => match ledger.audit().verify().await {
+            Ok(Verified { entries: 0, .. }) => {
+                eprintln!(
+                    "error: the audit log in {place} is empty, so nothing was verified; is it the ledger you mean \
+                     (--socket, --config)? A daemon writes the first entry with its first credential"
+                );
+                ExitCode::FAILURE
+            }
             Ok(verified) => {
-                println!("the audit log is whole: {} entries in {} chains", verified.entries, verified.chains);
+                let Verified { entries, chains } = verified;
+                say!("the audit log in {place} is whole: {entries} entries in {chains} chains");
                 ExitCode::SUCCESS
             }
             Err(broken) => {
-                eprintln!("error: {broken}");
+                eprintln!("error: {place}: {broken}");
                 ExitCode::FAILURE
             }
         },
-        Verb::Export => match ledger.audit().export(&mut tokio::io::stdout()).await {
-            Ok(_) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("error: {error}");
-                ExitCode::FAILURE
-            }
-        },
-    }
-}
-
-/// Opens the ledger of these settings, for a command that works without a daemon.
-pub(super) async fn open(context: &Context) -> Result<Ledger, ExitCode> {
-    let (loaded, references) = settings(context)?;
-    opened(daemon::ledger(&loaded.config, &references, Arc::new(SystemClock)).await)
-}
-
-/// Opens the ledger of these settings for a command that only looks: a daemon that runs is not asked, and not disturbed.
-async fn open_to_read(context: &Context) -> Result<Ledger, ExitCode> {
-    let (loaded, references) = settings(context)?;
-    opened(daemon::ledger_to_read(&loaded.config, &references, Arc::new(SystemClock)).await)
-}
-
-fn settings(context: &Context) -> Result<(Loaded, References), ExitCode> {
-    let loaded = super::run::load(context).map_err(|problems| {
-        eprintln!("{problems}");
-        ExitCode::from(EXIT_SETTINGS)
-    })?;
-    let references = References::new(loaded.path.as_deref(), crate::telemetry::Redactor::default());
-    Ok((loaded, references))
-}
-
-fn opened(ledger: Result<Ledger, StartError>) -> Result<Ledger, ExitCode> {
-    ledger.map_err(|error| {
-        eprintln!("error: {error}");
-        ExitCode::FAILURE
-    })
-}
-
-async fn show(context: &Context, args: &Args) -> ExitCode {
-    let client = Client::operator(context);
-    let entries: Vec<Value> = if client.is_answering().await {
-        let filter = args.credential.as_ref().map(|id| format!("&credential={id}")).unwrap_or_default();
-        match client.ask(Method::GET, &format!("/v1/audit?limit={}{filter}", args.limit), None).await {
-            Ok(answer) => answer.json()["entries"].as_array().cloned().unwrap_or_default(),
-            Err(error) => return no_answer(&error),
-        }
-    } else {
-        let ledger = match open_to_read(context).await {
-            Ok(ledger) => ledger,
-            Err(code) => return code,
-        };
-        let filter = Filter { credential: args.credential.as_ref().map(ToString::to_string), ..Filter::default() };
-        let tail = ledger.audit().tail(&filter, args.limit as usize).await;
-        ledger.close().await;
-        match tail {
-            Ok(entries) => entries.iter().filter_map(|entry| serde_json::to_value(entry).ok()).collect(),
-            Err(error) => {
-                eprintln!("error: {error}");
-                return ExitCode::FAILURE;
+        Verb::Export => {
+            eprintln!("exporting the audit log in {place}");
+            match ledger.audit().export(&mut Out).await {
+                Err(error) if Out::is_open() => {
+                    eprintln!("error: {error}");
+                    ExitCode::FAILURE
+                }
+                // Otherwise what became of the output decides.
+                _ => ExitCode::SUCCESS,
             }
         }
     };
+    ledger.close().await;
+    Ok(code)
+}
+
+fn no_ledger(loaded: &Loaded) -> Trouble {
+    let path = daemon::places(&loaded.config).ledger;
+    Trouble::Other(format!(
+        "there is no ledger at {}, and no daemon answers that could name another: --socket, or --config",
+        path.display()
+    ))
+}
+
+async fn show(context: &Context, args: &Args) -> Result<ExitCode, Trouble> {
+    let client = Client::operator(context);
+    let entries: Vec<Value> = if client.is_answering().await? {
+        let filter = args.credential.as_ref().map(|id| format!("&credential={id}")).unwrap_or_default();
+        let answer = client.ask(Method::GET, &format!("/v1/audit?limit={}{filter}", args.limit), None).await?;
+        answer.json()["entries"].as_array().cloned().unwrap_or_default()
+    } else {
+        let (loaded, references) = offline::settings(context)?;
+        let ledger = offline::look(&loaded, &references).await?.ok_or_else(|| no_ledger(&loaded))?;
+        let filter = Filter { credential: args.credential.as_ref().map(ToString::to_string), ..Filter::default() };
+        let tail = ledger.audit().tail(&filter, args.limit as usize).await;
+        ledger.close().await;
+        let tail = tail.map_err(|error| error.to_string())?;
+        tail.iter().filter_map(|entry| serde_json::to_value(entry).ok()).collect()
+    };
     for entry in entries {
         if args.json {
-            println!("{entry}");
+            say!("{entry}");
         } else {
-            println!("{}", line(&entry));
+            say!("{}", line(&entry));
         }
     }
-    ExitCode::SUCCESS
+    Ok(ExitCode::SUCCESS)
 }
 
 fn line(logged: &Value) -> String {

@@ -170,6 +170,8 @@ mod tests {
         assert_eq!(bad.exit_code(), 78);
         assert!(shown.contains(":2:1: credentials.a.provider") && shown.contains("did you mean `level`?"), "{shown}");
         assert_eq!(bad.json()["diagnostics"].as_array().unwrap().len(), 2);
+        let (_, shown) = report("[server]\nhealth = \"127.0.0.1:99999\"\n");
+        assert!(shown.contains("cannot be used here: its port is above 65535"), "{shown}");
         let (bad, shown) = report("[ledger]\nkey = { file = \"nowhere\" }\n");
         assert_eq!(bad.exit_code(), 78);
         assert!(shown.contains("[ failure ] ledger.key: file") && shown.contains("cannot be read"), "{shown}");

@@ -10,11 +10,18 @@ use std::{
 use http::Method;
 use serde_json::Value;
 
-use super::{Context, audit, client::Client};
+use super::{
+    Context,
+    client::{Answer, Client},
+    offline::{self, Trouble},
+    out::say,
+};
 use crate::{
     clock::SystemClock,
+    config,
     credential::{CredentialId, Material, Secret},
     daemon::{self, Residents},
+    ledger::Ledger,
 };
 
 /// `credd credential`.
@@ -48,7 +55,7 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Show which fields a stored secret has, never their values. Needs a stopped daemon, or shows how the running one sees it.
+    /// Show which fields a stored secret has, never their values; while a daemon runs, how that one sees it.
     Show {
         /// Its credential.
         #[arg(value_parser = CredentialId::new)]
@@ -67,11 +74,11 @@ pub async fn run(context: Context, args: Args) -> ExitCode {
     let done = match args.verb {
         Verb::Put { name, file } => match read(file) {
             Ok(document) => store(&context, vec![(name, document)]).await,
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         },
         Verb::Import { file } => match read(file).and_then(|document| many(&document)) {
             Ok(secrets) => store(&context, secrets).await,
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         },
         Verb::List { json } => list(&context, json).await,
         Verb::Show { name } => show(&context, &name).await,
@@ -79,10 +86,7 @@ pub async fn run(context: Context, args: Args) -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(words) => {
-            eprintln!("error: {words}");
-            ExitCode::FAILURE
-        }
+        Err(trouble) => trouble.report(),
     }
 }
 
@@ -127,7 +131,7 @@ fn many(document: &Secret) -> Result<Vec<(CredentialId, Secret)>, String> {
         .collect()
 }
 
-async fn store(context: &Context, secrets: Vec<(CredentialId, Secret)>) -> Result<(), String> {
+async fn store(context: &Context, secrets: Vec<(CredentialId, Secret)>) -> Result<(), Trouble> {
     // All of them before the first is stored. Settings that cannot be read leave that to a daemon that runs.
     let residents = match super::run::load(context) {
         Ok(loaded) => Residents::of_settings(&loaded.config).map_err(|error| error.to_string())?,
@@ -137,95 +141,110 @@ async fn store(context: &Context, secrets: Vec<(CredentialId, Secret)>) -> Resul
         residents.admit(name, document)?;
     }
     let client = Client::operator(context);
-    if client.is_answering().await {
+    if client.is_answering().await? {
         for (name, document) in &secrets {
-            let path = format!("/v1/embedded/{name}");
-            let answer = client.ask(Method::PUT, &path, Some(document)).await.map_err(|error| error.to_string())?;
-            if !answer.is_success() {
-                return Err(answer.detail());
-            }
-            println!("{}", answer.detail());
+            say!("{}", told(&client, Method::PUT, &format!("/v1/embedded/{name}"), Some(document)).await?.detail());
         }
+        unread(context, &secrets).await;
         return Ok(());
     }
-    let ledger = audit::open(context).await.map_err(|_| "the ledger could not be opened".to_owned())?;
+    let ledger = offline::write(context).await?;
+    unread(context, &secrets).await;
     let mut stored = Ok(());
     for (name, document) in secrets {
         match daemon::put(&ledger, &SystemClock, &residents, &name, document).await {
-            Ok(message) => println!("{message}"),
-            Err(error) => stored = Err(error),
+            Ok(message) => say!("{message}"),
+            Err(error) => stored = Err(error.into()),
         }
     }
     ledger.close().await;
     stored
 }
 
-async fn list(context: &Context, json: bool) -> Result<(), String> {
+/// Says which of these no credential reads: a slip of the pen, or settings that are still to come.
+async fn unread(context: &Context, secrets: &[(CredentialId, Secret)]) {
+    // What cannot be known is not worth a word here.
+    let Ok((loaded, _)) = offline::settings_of_daemon(context).await else { return };
+    let credentials = loaded.config.credentials.iter().filter(|(_, credential)| credential.store == "embedded");
+    let places: Vec<&str> = credentials
+        .map(|(id, credential)| credential.at.as_deref().map_or(id.as_str(), |at| at.split('#').next().unwrap_or(at)))
+        .collect();
+    for (name, _) in secrets.iter().filter(|(name, _)| !places.contains(&name.as_str())) {
+        let hint = config::did_you_mean(name.as_str(), places.iter().copied()).map(|hint| format!("; {hint}"));
+        eprintln!(
+            "warning: no credential of the settings reads {name}{}",
+            hint.unwrap_or_else(|| format!("; [credentials.{name}] is to be added"))
+        );
+    }
+}
+
+async fn list(context: &Context, json: bool) -> Result<(), Trouble> {
     let client = Client::operator(context);
-    let entries: Vec<Value> = if client.is_answering().await {
-        let answer = client.ask(Method::GET, "/v1/embedded", None).await.map_err(|error| error.to_string())?;
+    let entries: Vec<Value> = if client.is_answering().await? {
+        let answer = told(&client, Method::GET, "/v1/embedded", None).await?;
         answer.json()["entries"].as_array().cloned().unwrap_or_default()
-    } else {
-        let ledger = audit::open(context).await.map_err(|_| "the ledger could not be opened".to_owned())?;
+    } else if let Some(ledger) = look(context).await? {
         let list = ledger.embedded().list().await.map_err(|error| error.to_string());
         ledger.close().await;
         list?.into_iter().map(|(name, version)| serde_json::json!({ "name": name, "version": version })).collect()
+    } else {
+        Vec::new()
     };
     if json {
-        println!("{}", Value::from(entries));
+        say!("{}", Value::from(entries));
         return Ok(());
     }
     if entries.is_empty() {
-        println!("the embedded store is empty; `credd credential put NAME` stores a secret");
+        say!("the embedded store is empty; `credd credential put NAME` stores a secret");
     }
     for entry in entries {
-        println!("{}  version {}", entry["name"].as_str().unwrap_or_default(), entry["version"]);
+        say!("{}  version {}", entry["name"].as_str().unwrap_or_default(), entry["version"]);
     }
     Ok(())
 }
 
-async fn show(context: &Context, name: &CredentialId) -> Result<(), String> {
+async fn show(context: &Context, name: &CredentialId) -> Result<(), Trouble> {
     let client = Client::operator(context);
-    if client.is_answering().await {
-        let answer = client
-            .ask(Method::GET, &format!("/v1/credentials/{name}"), None)
-            .await
-            .map_err(|error| error.to_string())?;
-        if !answer.is_success() {
-            return Err(answer.detail());
-        }
-        println!("{}", serde_json::to_string_pretty(&answer.json()).unwrap_or_default());
+    if client.is_answering().await? {
+        let answer = told(&client, Method::GET, &format!("/v1/credentials/{name}"), None).await?;
+        say!("{}", serde_json::to_string_pretty(&answer.json()).unwrap_or_default());
         return Ok(());
     }
-    let ledger = audit::open(context).await.map_err(|_| "the ledger could not be opened".to_owned())?;
+    let ledger = look(context).await?.ok_or_else(|| unknown(name))?;
     let found = ledger.embedded().get(name.as_str()).await.map_err(|error| error.to_string());
     ledger.close().await;
-    let Some((document, version)) = found? else {
-        return Err(format!(
-            "the embedded store has no secret named {name}; `credd credential list` shows what it has"
-        ));
-    };
+    let (document, version) = found?.ok_or_else(|| unknown(name))?;
     let material = Material::parse(document.expose().as_bytes()).map_err(|error| error.to_string())?;
-    println!("{name}, version {version}: {material:#?}");
+    say!("{name}, version {version}: {material:#?}");
     Ok(())
 }
 
-async fn remove(context: &Context, name: &CredentialId) -> Result<(), String> {
+async fn remove(context: &Context, name: &CredentialId) -> Result<(), Trouble> {
     let client = Client::operator(context);
-    if client.is_answering().await {
-        let answer = client
-            .ask(Method::DELETE, &format!("/v1/embedded/{name}"), None)
-            .await
-            .map_err(|error| error.to_string())?;
-        if !answer.is_success() {
-            return Err(answer.detail());
-        }
-        println!("{}", answer.detail());
+    if client.is_answering().await? {
+        say!("{}", told(&client, Method::DELETE, &format!("/v1/embedded/{name}"), None).await?.detail());
         return Ok(());
     }
-    let ledger = audit::open(context).await.map_err(|_| "the ledger could not be opened".to_owned())?;
+    // Where there is no ledger, none is made to remove something from it.
+    look(context).await?.ok_or_else(|| unknown(name))?.close().await;
+    let ledger = offline::write(context).await?;
     let removed = daemon::remove(&ledger, &SystemClock, name).await;
     ledger.close().await;
-    println!("{}", removed?);
+    say!("{}", removed?);
     Ok(())
+}
+
+fn unknown(name: &CredentialId) -> String {
+    format!("the embedded store has no secret named {name}; `credd credential list` shows what it has")
+}
+
+async fn look(context: &Context) -> Result<Option<Ledger>, Trouble> {
+    let (loaded, references) = offline::settings(context)?;
+    offline::look_alone(&loaded, &references).await
+}
+
+/// The daemon's answer, if it is no refusal.
+async fn told(client: &Client, method: Method, path: &str, body: Option<&Secret>) -> Result<Answer, Trouble> {
+    let answer = client.ask(method, path, body).await?;
+    if answer.is_success() { Ok(answer) } else { Err(answer.detail().into()) }
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::{
     Context,
     client::{Client, no_answer},
+    out::{Out, say},
 };
 use crate::credential::{CredentialId, Secret};
 
@@ -52,8 +53,8 @@ pub async fn run(context: Context, args: Args) -> ExitCode {
     let json = answer.json();
     if !answer.is_success() {
         eprintln!("error: {}", answer.detail());
-        if let Some(action) = json["failure"]["action"].as_str() {
-            eprintln!("next: {action}");
+        if let Some(next) = answer.next_step() {
+            eprintln!("next: {next}");
         }
         return ExitCode::FAILURE;
     }
@@ -72,9 +73,10 @@ pub async fn run(context: Context, args: Args) -> ExitCode {
     let hidden = std::io::stdout().is_terminal() && !args.reveal;
     let printed = if hidden {
         let end = json["expires_at"].as_str().unwrap_or("no known end");
-        println!(
+        say!(
             "{}: generation {}, ends {end}; the token itself is printed with --reveal, or into a pipe",
-            args.name, json["generation"]
+            args.name,
+            json["generation"]
         );
         Ok(())
     } else if args.json {
@@ -84,10 +86,9 @@ pub async fn run(context: Context, args: Args) -> ExitCode {
     } else {
         print(&Secret::new(json["access_token"].as_str().unwrap_or_default()))
     };
-    match printed {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
+    // What became of the output is noted there.
+    drop(printed);
+    ExitCode::SUCCESS
 }
 
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html>
@@ -107,7 +108,7 @@ fn credential_process(answer: &Value) -> Secret {
 }
 
 fn print(secret: &Secret) -> std::io::Result<()> {
-    let mut out = std::io::stdout();
+    let mut out = Out;
     out.write_all(secret.expose().as_bytes())?;
     out.write_all(b"\n")?;
     out.flush()

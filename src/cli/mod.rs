@@ -3,12 +3,15 @@
 //! | exit code | meaning |
 //! |---|---|
 //! | 0 | done |
-//! | 1 | it did not work; the last line says why |
+//! | 1 | it did not work; the last line says why. `status`: a required credential is expired, revoked or missing |
 //! | 2 | wrong arguments |
+//! | 64 | `explain`, `providers`: no such provider, or no such name |
+//! | 65 | `providers lint`: a file is wrong; `explain`: the reply cannot be read |
 //! | 69 | no daemon answers |
 //! | 70 | a fault of credd itself |
 //! | 77 | required credentials are bad and were never seen good: the daemon does not start |
 //! | 78 | the settings are wrong |
+//! | 141 | whoever read our output went away before its end |
 
 pub mod audit;
 pub mod check;
@@ -17,7 +20,9 @@ pub mod credential;
 mod dump;
 pub mod explain;
 pub mod get;
+mod offline;
 pub mod operate;
+mod out;
 pub mod providers;
 mod reach;
 pub mod run;
@@ -26,10 +31,15 @@ pub mod schema;
 pub mod status;
 pub mod unclassified;
 
-use std::{io, path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use self::out::Out;
 use crate::clock::{Clock, SystemClock};
 
 /// The daemon does not start: required credentials are bad.
@@ -39,10 +49,15 @@ pub const EXIT_SETTINGS: u8 = 78;
 /// No daemon answers (`EX_UNAVAILABLE`).
 pub const EXIT_NO_DAEMON: u8 = 69;
 
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 it did not work (status: a required credential is bad); 2 wrong arguments; \
+64 no such provider or name; 65 a provider's file or a reply is wrong; 69 no daemon answers; 70 a fault of credd itself; 73, 74 a \
+file or the output cannot be written; 77 required credentials are bad, so the daemon does not start; 78 the settings are \
+wrong; 141 the output's reader went away.";
+
 /// Owns the lifecycle of this host's credentials: loads, probes, refreshes exactly once, delivers, and pages a human
 /// when one is revoked.
 #[derive(Debug, Parser)]
-#[command(name = "credd", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "credd", version, propagate_version = true, max_term_width = 100, after_help = EXIT_CODES)]
 struct Arguments {
     /// The settings; default: CREDD_CONFIG, then ~/.config/credd/credd.toml, then /etc/credd/credd.toml.
     #[arg(long, global = true, value_name = "FILE")]
@@ -64,7 +79,7 @@ enum Verb {
     Check(check::Args),
     /// Print the JSON Schema of the settings.
     Schema(schema::Args),
-    /// Show every credential and how it stands.
+    /// Show every credential and how it stands. Exit code 1: a required one is expired, revoked or missing.
     Status(status::Args),
     /// Print a token.
     Get(get::Args),
@@ -111,11 +126,11 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let context = Context { config: arguments.config, socket: arguments.socket };
     let now = || SystemClock.now().wall;
-    match arguments.verb {
+    let code = match arguments.verb {
         Verb::Run(args) => block_on(run::run(context, args)),
         Verb::Demo(args) => block_on(crate::demo::run(args)),
         Verb::Check(args) => block_on(reach::run(context, args)),
-        Verb::Schema(args) => printed(schema::run(&args, &mut io::stdout())),
+        Verb::Schema(args) => printed(schema::run(&args, &mut Out)),
         Verb::Status(args) => block_on(status::run(context, args)),
         Verb::Get(args) => block_on(get::run(context, args)),
         Verb::Refresh(args) => block_on(operate::run(context, args, "refresh")),
@@ -123,22 +138,25 @@ pub fn main() -> ExitCode {
         Verb::Hold(args) => block_on(operate::run(context, args, "hold")),
         Verb::Release(args) => block_on(operate::run(context, args, "release")),
         Verb::Credential(args) => block_on(credential::run(context, args)),
-        Verb::Explain(args) => explain::run(&args, now(), &mut io::stdin().lock(), &mut io::stdout()),
-        Verb::Providers(args) => providers::run(&args, &mut io::stdout()),
+        Verb::Explain(args) => explain::run(&args, now(), &mut io::stdin().lock(), &mut Out),
+        Verb::Providers(args) => providers::run(&args, &mut Out),
         Verb::Unclassified(args) => block_on(unclassified::run(context, args)),
         Verb::Audit(args) => block_on(audit::run(context, args)),
         Verb::Sandbox(args) => block_on(sandbox::run(args)),
         Verb::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "credd", &mut io::stdout());
-            ExitCode::SUCCESS
+            // Into memory first: it would panic where the output ends early.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "credd", &mut script);
+            printed(Out.write_all(&script))
         }
-    }
+    };
+    Out::ended(code)
 }
 
 fn printed(written: io::Result<()>) -> ExitCode {
-    // A reader that has seen enough of our output is no failure.
-    let enough = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
-    if written.as_ref().err().is_none_or(enough) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    // What became of the output is noted there.
+    drop(written);
+    ExitCode::SUCCESS
 }
 
 fn block_on(verb: impl Future<Output = ExitCode>) -> ExitCode {

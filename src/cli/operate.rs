@@ -7,6 +7,7 @@ use http::Method;
 use super::{
     Context,
     client::{Client, no_answer},
+    out::say,
 };
 use crate::credential::CredentialId;
 
@@ -30,13 +31,13 @@ pub async fn run(context: Context, args: Args, verb: &str) -> ExitCode {
     };
     let json = answer.json();
     if args.json {
-        println!("{json}");
+        say!("{json}");
     } else if answer.is_success() {
-        println!("{}: {} (generation {})", args.name, json["message"].as_str().unwrap_or("done"), json["generation"]);
+        say!("{}: {} (generation {})", args.name, json["message"].as_str().unwrap_or("done"), json["generation"]);
     } else {
         eprintln!("error: {}: {}", args.name, answer.detail());
-        if let Some(action) = json["failure"]["action"].as_str() {
-            eprintln!("next: {action}; `credd status` shows more");
+        if let Some(next) = answer.next_step() {
+            eprintln!("next: {next}; `credd status` shows more");
         }
     }
     if answer.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -1,13 +1,15 @@
 //! `credd check`, the part that reaches out: every home store, every channel, and with `--online` every credential.
 
-use std::{io, process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc};
 
 use http::Method;
 use serde_json::{Value, json};
 
 use super::{
-    Context, audit, check,
+    Context, check,
     client::{Answer, Client},
+    offline,
+    out::{Out, say},
 };
 use crate::{
     catalogue::Catalogue,
@@ -47,11 +49,11 @@ pub async fn run(context: Context, args: check::Args) -> ExitCode {
                 found.iter().map(|one| json!({ "severity": one.severity, "path": one.path, "message": one.message })),
             );
         }
-        println!("{document}");
+        say!("{document}");
     } else {
-        let _ = report.print(&mut io::stdout());
+        let _ = report.print(&mut Out);
         for one in &found {
-            println!("[ {:<7} ] {}: {}", one.severity, one.path, one.message);
+            say!("[ {:<7} ] {}: {}", one.severity, one.path, one.message);
         }
     }
     match report.exit_code() {
@@ -63,12 +65,33 @@ pub async fn run(context: Context, args: check::Args) -> ExitCode {
 async fn reach(context: &Context, loaded: &Loaded, online: bool) -> Vec<Found> {
     let clock = Arc::new(SteadyClock::new(Arc::new(SystemClock)));
     let references = Arc::new(References::new(loaded.path.as_deref(), Redactor::default()));
-    let daemon = Client::operator(context);
-    let daemon = daemon.is_answering().await.then_some(daemon);
-    let running = daemon.is_some();
     let mut found = Vec::new();
-    // The embedded store is the ledger, and a running daemon holds it.
-    let ledger = if running { None } else { audit::open(context).await.ok() };
+    let daemon = Client::operator(context);
+    let running = match daemon.is_answering().await {
+        Ok(running) => running,
+        Err(error) => {
+            found.push(embedded_store("failure", error.to_string()));
+            true
+        }
+    };
+    // The embedded store is the ledger, and a running daemon holds it. A check looks, and makes nothing.
+    let ledger = if running { Ok(None) } else { offline::look_alone(loaded, &references).await };
+    match &ledger {
+        Err(trouble) => found.push(embedded_store("failure", trouble.to_string())),
+        Ok(None) if !running => found.push(embedded_store(
+            "success",
+            format!(
+                "no ledger yet at {}; the first start or `credd credential put` makes it",
+                crate::daemon::places(&loaded.config).ledger.display()
+            ),
+        )),
+        Ok(None) if found.is_empty() => found.push(embedded_store(
+            "success",
+            "held by the running daemon; `credd status` shows what it sees".to_owned(),
+        )),
+        Ok(_) => {}
+    }
+    let ledger = ledger.ok().flatten();
     let embedded = ledger.as_ref().map(|ledger| {
         let store: Arc<dyn SecretStore> = Arc::new(Embedded::new(Arc::new(LedgerDocuments(ledger.clone()))));
         store
@@ -87,10 +110,6 @@ async fn reach(context: &Context, loaded: &Loaded, online: bool) -> Vec<Found> {
                     Err(error) => Found { severity: "failure", path, message: error.to_string() },
                 });
             }
-            if running {
-                let message = "held by the running daemon; `credd status` shows what it sees".to_owned();
-                found.push(Found { severity: "success", path: "stores.embedded".into(), message });
-            }
             for (name, channel) in &resources.channels {
                 let path = format!("pager.channels.{name}");
                 found.push(match channel.check().await {
@@ -107,7 +126,7 @@ async fn reach(context: &Context, loaded: &Loaded, online: bool) -> Vec<Found> {
                 }));
             }
             if online {
-                found.extend(prove(&resources, loaded, daemon.as_ref(), &*clock).await);
+                found.extend(prove(&resources, loaded, running.then_some(&daemon), &*clock).await);
             }
         }
     }
@@ -115,6 +134,10 @@ async fn reach(context: &Context, loaded: &Loaded, online: bool) -> Vec<Found> {
         ledger.close().await;
     }
     found
+}
+
+fn embedded_store(severity: &'static str, message: String) -> Found {
+    Found { severity, path: "stores.embedded".into(), message }
 }
 
 /// Loads and proves every credential. A daemon that runs knows better what it holds: it is asked to look. What cannot be

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::Args;
 
+use super::out::say;
 use crate::{
     credential::Secret,
     sandbox::{Client, NewGrant, Options, Profile, Running, Sandbox},
@@ -74,7 +75,7 @@ pub async fn run(args: SandboxArgs) -> ExitCode {
         ..NewGrant::default()
     };
     let text = if args.json { json(&sandbox, &args, &terms) } else { words(&sandbox, &args, &terms) };
-    println!("{text}");
+    say!("{text}");
     tokio::signal::ctrl_c().await.ok();
     ExitCode::SUCCESS
 }
@@ -112,13 +113,29 @@ fn words(sandbox: &Running, args: &SandboxArgs, terms: &NewGrant) -> String {
     );
     for _ in 0..args.grants {
         let seed = sandbox.admin().grant(terms.clone());
-        text +=
-            &format!("\n{}, {}, as a home store keeps it:\n  {}\n", seed.id, terms.profile, seed.document().expose());
+        text += &format!(
+            "\n{id}, {}: paste this into credd.toml, and then put its secret.\n{}\n  \
+             echo '{}' | credd credential put {id}\n",
+            terms.profile,
+            table(sandbox, &seed.id),
+            seed.document().expose(),
+            id = seed.id,
+        );
     }
     text + &format!(
-        "\nTry meanwhile:\n  curl -s {admin}/admin/log\n  curl -s {admin}/admin/counters\n  \
+        "\nTry meanwhile (`curl -s {admin}/admin` lists every fault):\n  curl -s {admin}/admin/log\n  curl -s {admin}/admin/counters\n  \
          curl -s {admin}/admin/faults -d '{{\"fault\":\"drop_after_commit\",\"calls\":1}}'\n  \
          curl -s -X DELETE {admin}/admin/grants/grant-1"
+    )
+}
+
+/// The settings of a grant, to paste.
+fn table(sandbox: &Running, id: &str) -> String {
+    format!(
+        "\n[credentials.{id}]\nprovider = \"rfc6749\"\nkind = \"refresh_token\"\nupstream.token_endpoint = \"{}\"\n\
+         upstream.probe_url = \"{}\"\n",
+        sandbox.token_endpoint(),
+        sandbox.probe_url(),
     )
 }
 
@@ -156,6 +173,10 @@ mod tests {
         assert_eq!(sandbox.admin().find(&token), Some(("grant-2".into(), 1)));
         let said = words(&sandbox, &args, &terms);
         assert!(said.contains(&sandbox.token_endpoint()) && said.contains("grant-3, grace(30)"), "{said}");
+        let settings = table(&sandbox, "grant-3");
+        assert!(said.contains(&settings), "{said}");
+        let checked = crate::config::check(std::path::Path::new("credd.toml"), &settings, &["rfc6749".to_owned()]);
+        assert!(checked.is_ok(), "{}", checked.unwrap_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::{
     Context,
     client::{Client, no_answer},
+    out::{Out, say},
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -45,15 +46,19 @@ pub async fn run(context: Context, args: Args) -> ExitCode {
         };
         let status = answer.json();
         if args.json {
-            println!("{status}");
+            say!("{status}");
         } else {
             if args.watch && std::io::stdout().is_terminal() {
                 // Home, and clear what is below.
-                print!("\x1b[H\x1b[J");
+                say!("\x1b[H\x1b[J");
             }
-            anstream::println!("{}", show(&status, SystemClock.now().wall));
+            let text = show(&status, SystemClock.now().wall);
+            match anstream::AutoStream::choice(&std::io::stdout()) {
+                anstream::ColorChoice::Never => say!("{}", anstream::adapter::strip_str(&text)),
+                _ => say!("{text}"),
+            }
         }
-        if !args.watch {
+        if !args.watch || !Out::is_open() {
             return if has_bad(&status) { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
         SystemClock.sleep(Duration::from_secs(2)).await;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{
     Context,
     client::{Client, no_answer},
+    out::say,
 };
 use crate::catalogue::Specimen;
 
@@ -57,7 +58,7 @@ pub async fn run(context: Context, args: Args) -> ExitCode {
             .collect::<Vec<_>>()
     };
     match &args.verb {
-        Verb::List { json: true, provider } => println!("{}", Value::from_iter(of(provider).into_iter().cloned())),
+        Verb::List { json: true, provider } => say!("{}", Value::from_iter(of(provider).into_iter().cloned())),
         Verb::List { provider, .. } => list(&of(provider)),
         Verb::Export { ids, provider } => return export(&of(provider), ids),
     }
@@ -66,17 +67,17 @@ pub async fn run(context: Context, args: Args) -> ExitCode {
 
 fn list(entries: &[&Value]) {
     if entries.is_empty() {
-        println!("Every reply so far was matched by a rule.");
+        say!("Every reply so far was matched by a rule.");
         return;
     }
-    println!("{:<14} {:<20} {:<15} {:>6} {:>6}  SAYS", "ID", "PROVIDER", "SURFACE", "STATUS", "SEEN");
+    say!("{:<14} {:<20} {:<15} {:>6} {:>6}  SAYS", "ID", "PROVIDER", "SURFACE", "STATUS", "SEEN");
     for entry in entries {
         let text = |name: &str| entry[name].as_str().unwrap_or_default();
         let says: String = text("body").chars().map(|c| if c.is_control() { ' ' } else { c }).take(70).collect();
         let (status, seen) = (&entry["status"], &entry["seen"]);
-        println!("{:<14} {:<20} {:<15} {status:>6} {seen:>6}  {says}", text("id"), text("provider"), text("surface"));
+        say!("{:<14} {:<20} {:<15} {status:>6} {seen:>6}  {says}", text("id"), text("provider"), text("surface"));
     }
-    println!("\n`credd unclassified export ID` prints one as the example of a provider's file.");
+    say!("\n`credd unclassified export ID` prints one as the example of a provider's file.");
 }
 
 fn export(entries: &[&Value], ids: &[String]) -> ExitCode {
@@ -88,8 +89,8 @@ fn export(entries: &[&Value], ids: &[String]) -> ExitCode {
     for entry in entries.iter().filter(|entry| ids.is_empty() || ids.iter().any(|id| entry["id"] == id.as_str())) {
         let Ok(specimen) = serde_json::from_value::<Specimen>((*entry).clone()) else { continue };
         let (seen, last) = (&entry["seen"], entry["last_at"].as_str().unwrap_or_default());
-        println!("# {}: seen {seen} times, last {last}", specimen.provider);
-        println!("{}", specimen.example());
+        say!("# {}: seen {seen} times, last {last}", specimen.provider);
+        say!("{}", specimen.example());
     }
     ExitCode::SUCCESS
 }

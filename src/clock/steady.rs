@@ -1,4 +1,4 @@
-//! A wall clock that does not jump (FAULTS §6): boot time carries it, small corrections are followed, and a step is taken
+//! A wall clock that does not jump: boot time carries it, small corrections are followed, and a step is taken
 //! over as one event, so that whatever was planned by date can move along.
 
 use std::{

@@ -129,7 +129,7 @@ impl Values<'_> {
                 continue;
             }
             let full = format!("{path}{leaf}");
-            self.problems.push(self.refused(&full));
+            self.problems.push(self.refused(&full, &error));
             self.bad.insert(full);
             match next {
                 Ok(part) => return Some(part),
@@ -143,7 +143,7 @@ impl Values<'_> {
         None
     }
 
-    fn refused(&self, at: &str) -> Problem {
+    fn refused(&self, at: &str, error: &str) -> Problem {
         let node = node_at(self.schema, &self.document.root, at);
         let example =
             node.and_then(|node| node["examples"][0].as_str()).map(|example| format!("for example {example:?}"));
@@ -152,8 +152,21 @@ impl Values<'_> {
             (Some(example), Some(words)) => Some(format!("{example}; {words}")),
             (example, words) => example.or(words),
         };
-        self.document.problem(at, "this value cannot be used here", help)
+        let text = self.document.root.pointer(at).and_then(Value::as_str).unwrap_or_default();
+        // Other reasons of serde may quote the value, which may be a secret in the wrong line.
+        let reason = match error.contains("socket address") {
+            true if has_port_above(text) => ": its port is above 65535",
+            true => ": it is no IP address with a port",
+            false => "",
+        };
+        self.document.problem(at, format!("this value cannot be used here{reason}"), help)
     }
+}
+
+/// Whether the port of `address:port` is a number, and too great for one.
+fn has_port_above(text: &str) -> bool {
+    let port = text.rsplit_once(':').map_or("", |(_, port)| port);
+    !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_err()
 }
 
 /// The schema of a value, found along its path; forms are told apart by their words.

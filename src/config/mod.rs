@@ -16,7 +16,7 @@ pub use check::check;
 pub use difference::{Changes, Difference, difference};
 pub use load::{Loaded, load};
 pub use locate::locate;
-pub use problem::{Problem, Problems};
+pub use problem::{Problem, Problems, did_you_mean};
 pub use reference::{Finding, Lookup, References};
 pub use reload::{Outcome, Reload, Reloader};
 

@@ -5,6 +5,7 @@ mod cuts;
 mod homes;
 mod house;
 mod pagers;
+mod places;
 mod ports;
 mod possible;
 mod residents;
@@ -13,10 +14,11 @@ mod startup;
 mod time;
 
 pub use admin::{put, remove};
+pub use places::{Places, places};
 pub use ports::{LedgerDocuments, LedgerOutbox};
 pub use possible::impossible;
 pub use residents::Residents;
-pub use resources::{Places, Resources, ledger, ledger_to_read, places};
+pub use resources::{Resources, ledger, ledger_to_read};
 pub use startup::Refused;
 
 use std::{
@@ -151,7 +153,7 @@ impl Daemon {
         let embedded = Arc::new(Embedded::new(Arc::new(LedgerDocuments(ledger.clone()))));
         let resources = Resources::open(&config, Some(embedded), &references, steady.clone()).await?;
         let provider_problems = resources.provider_problems;
-        let places = resources::places(&config);
+        let places = places(&config);
         let health_listener = TcpListener::bind(config.server.health).await.map_err(|error| {
             StartError::Environment(format!(
                 "cannot listen on {} for health and metrics: {error}; is another credd running? `server.health` chooses another address",
@@ -159,7 +161,7 @@ impl Daemon {
             ))
         })?;
         let health_address = health_listener.local_addr().unwrap_or(config.server.health);
-        resources::folder_of(&places.socket)?;
+        places.make_folder()?;
         let house_log = ports::Chronicle::new(ledger.clone(), clock.clone());
         let rebound = house_log.clone();
         let door =
@@ -365,7 +367,7 @@ impl Daemon {
         tracing::info!("stopping: flights that are out are brought home first");
         let draining = self.readiness.hold("draining");
         if let Some(fleet) = self.fleet.lock().await.take() {
-            // A ledger that refuses a token may hold a stop up this long, and no longer (FAULTS §4.2).
+            // A ledger that refuses a token may hold a stop up this long, and no longer.
             tokio::select! {
                 () = fleet.drain() => {}
                 () = self.clock.sleep(LONGEST_DRAIN) => tracing::error!("stopping although not everything could be made durable"),

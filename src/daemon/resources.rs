@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{ByName, StartError, cuts};
+use super::{ByName, StartError, cuts, places};
 use crate::{
     catalogue::Catalogue,
     clock::{Clock, SteadyClock},
@@ -21,55 +21,6 @@ use crate::{
     upstream::{HttpUpstream, Upstream, introspects},
     watcher::Assignment,
 };
-
-/// Where the sockets stand.
-#[derive(Clone, Debug)]
-pub struct Places {
-    /// The readers'.
-    pub socket: PathBuf,
-    /// The operator's, beside it.
-    pub admin: PathBuf,
-    /// The ledger's file, where it is SQLite.
-    pub ledger: PathBuf,
-}
-
-/// Where things stand by these settings and this environment.
-pub fn places(config: &Config) -> Places {
-    let root = rustix::process::geteuid().is_root();
-    let from_env = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let runtime =
-        || match from_env("RUNTIME_DIRECTORY").or_else(|| from_env("XDG_RUNTIME_DIR").map(|dir| dir.join("credd"))) {
-            Some(folder) if !root || from_env("RUNTIME_DIRECTORY").is_some() => folder,
-            _ if root => PathBuf::from("/run/credd"),
-            _ => std::env::temp_dir().join(format!("credd-{}", rustix::process::geteuid().as_raw())),
-        };
-    let state = || match from_env("STATE_DIRECTORY") {
-        Some(folder) => folder,
-        None if root => PathBuf::from("/var/lib/credd"),
-        None => from_env("XDG_STATE_HOME")
-            .or_else(|| from_env("HOME").map(|home| home.join(".local/state")))
-            .unwrap_or_else(std::env::temp_dir)
-            .join("credd"),
-    };
-    let socket = from_env("CREDD_SOCKET")
-        .or_else(|| config.server.socket.clone())
-        .unwrap_or_else(|| runtime().join("credd.sock"));
-    let admin = socket.with_file_name("admin.sock");
-    let ledger = config.ledger.path.clone().unwrap_or_else(|| state().join("ledger.db"));
-    Places { socket, admin, ledger }
-}
-
-/// Makes the folder of a socket or ledger, for its owner alone to write.
-pub(super) fn folder_of(path: &Path) -> Result<(), StartError> {
-    use std::os::unix::fs::DirBuilderExt;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(|error| {
-        StartError::Environment(format!(
-            "cannot make the folder {}: {error}; create it for the daemon's user",
-            folder.display()
-        ))
-    })
-}
 
 pub(super) fn mode(config: &Config) -> Result<u32, StartError> {
     u32::from_str_radix(config.server.socket_mode.trim_start_matches("0o"), 8)
@@ -97,7 +48,8 @@ pub async fn ledger(config: &Config, references: &References, clock: Arc<dyn Clo
             tracing::warn!(key = %path.display(), "made a new ledger key; back it up apart from the ledger, without it the ledger cannot be read");
         }
     }
-    let (place, sealer) = place_and_key(config, references).await?;
+    let me = rustix::process::geteuid().as_raw();
+    let (place, sealer) = place_and_key(config, references, me).await?;
     Ledger::open(place, sealer, clock).await.map_err(|error| StartError::Environment(error.to_string()))
 }
 
@@ -107,7 +59,10 @@ pub async fn ledger_to_read(
     references: &References,
     clock: Arc<dyn Clock>,
 ) -> Result<Ledger, StartError> {
-    let (place, sealer) = place_and_key(config, references).await?;
+    let me = rustix::process::geteuid();
+    let owner = places(config).ledger.symlink_metadata().ok().filter(|_| me.is_root());
+    let owner = owner.map_or(me.as_raw(), |ledger| std::os::unix::fs::MetadataExt::uid(&ledger));
+    let (place, sealer) = place_and_key(config, references, owner).await?;
     Ledger::open_to_read(place, sealer, clock).await.map_err(|error| StartError::Environment(error.to_string()))
 }
 
@@ -117,7 +72,7 @@ fn key_problem(error: &dyn std::fmt::Display) -> StartError {
     StartError::Environment(format!("the ledger's key: {error}"))
 }
 
-async fn place_and_key(config: &Config, references: &References) -> Result<(Place, Sealer), StartError> {
+async fn place_and_key(config: &Config, references: &References, owner: u32) -> Result<(Place, Sealer), StartError> {
     let places = places(config);
     let beside = places.ledger.parent().unwrap_or(Path::new(".")).to_owned();
     let sealer = match &config.ledger.key {
@@ -126,7 +81,7 @@ async fn place_and_key(config: &Config, references: &References) -> Result<(Plac
             Sealer::from_base64(&key).map_err(|error| key_problem(&error))?
         }
         // A new key would open nothing that an existing ledger holds.
-        None => Sealer::from_file(&beside.join(KEY)).map_err(|error| key_problem(&error))?,
+        None => Sealer::from_file_of(&beside.join(KEY), owner).map_err(|error| key_problem(&error))?,
     };
     let place = match &config.ledger.postgres {
         None => Place::Sqlite(places.ledger),

@@ -1,4 +1,4 @@
-//! Watches the clock: a step is logged and counted, and one that cannot be believed is told to on-call (FAULTS §6).
+//! Watches the clock: a step is logged and counted, and one that cannot be believed is told to on-call.
 
 use std::{sync::Arc, time::Duration};
 

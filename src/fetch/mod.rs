@@ -18,7 +18,7 @@ use crate::credential::{Reply, Secret};
 use trouble::Target;
 use watched::Watched;
 
-/// A reply may be this long and no longer, in bytes (FAULTS §4.2, step 7).
+/// A reply may be this long and no longer, in bytes.
 pub const BODY_LIMIT: usize = 1024 * 1024;
 
 /// For name, connection, proxy and TLS together.
@@ -44,7 +44,7 @@ impl fmt::Debug for Call {
     }
 }
 
-/// How a call ended, as seen from the wire. The commit question is answered here and nowhere else (FAULTS §3).
+/// How a call ended, as seen from the wire. The commit question is answered here and nowhere else.
 #[derive(Debug)]
 pub enum Exchange {
     /// Nothing reached the upstream: it cannot have acted. A plain retry is safe.
@@ -155,7 +155,7 @@ impl Fetch {
         Ok(Self { client, plain_http: settings.plain_http, proxied, dates: None })
     }
 
-    /// Tells of dates: a clock in doubt needs witnesses (FAULTS §6).
+    /// Tells of dates: a clock in doubt needs witnesses.
     pub fn telling_dates(self, dates: Dates) -> Self {
         Self { dates: Some(dates), ..self }
     }

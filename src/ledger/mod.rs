@@ -26,7 +26,7 @@ pub use notices::{Due, Notice, Notices};
 pub use open::Ledger;
 pub use orphans::Orphan;
 pub use outbox::{Outbox, WRITEBACK_FAILING, WriteBack};
-pub use place::Place;
+pub use place::{Place, holder};
 pub use rotation::Rotation;
 pub use unclassified::{Kept, Unclassified, name as specimen_name};
 

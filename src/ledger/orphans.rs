@@ -1,4 +1,4 @@
-//! Orphans: replies that were captured and of which no value was made (FAULTS §4.3, RR-2 and RR-6).
+//! Orphans: replies that were captured and of which no value was made (RR-2 and RR-6).
 //!
 //! Their flight was overtaken, or nobody could read them. They may hold the only living token of a grant, so they are
 //! kept until a later value of their credential has proven itself.

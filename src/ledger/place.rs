@@ -68,7 +68,7 @@ impl Opener {
     /// The place in words, without the password.
     pub(super) fn describe(&self) -> String {
         match self {
-            Self::Sqlite(path) => path.display().to_string(),
+            Self::Sqlite(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string(),
             #[cfg(feature = "postgres")]
             Self::Postgres(at) => {
                 format!("PostgreSQL {}:{}/{}", at.get_host(), at.get_port(), at.get_database().unwrap_or("postgres"))
@@ -171,6 +171,19 @@ impl Lock {
         // The lock is what counts: a full disk must not keep us from starting for want of the pid.
         let _ = write(&mut file);
         Ok(Self { _file: file })
+    }
+}
+
+/// Which process holds the ledger in this file, as it entered itself. Makes nothing.
+pub fn holder(ledger: &Path) -> Option<String> {
+    let file = File::open(beside(ledger, ".lock")).ok()?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut pid = String::new();
+            let _ = file.take(20).read_to_string(&mut pid);
+            Some(pid.trim().to_owned())
+        }
+        _ => None,
     }
 }
 

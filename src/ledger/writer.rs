@@ -18,7 +18,7 @@ use crate::{clock::Clock, failpoint, seal::Sealer};
 
 /// Jobs in one transaction, at most.
 const BATCH: usize = 256;
-/// What takes longer on PostgreSQL is over for us, and its connection with it (FAULTS §7).
+/// What takes longer on PostgreSQL is over for us, and its connection with it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A transaction, as jobs see it.

@@ -29,11 +29,16 @@ impl Lifecycle {
     }
 
     /// Nothing goes upstream at all.
-    pub(super) fn is_held(&self) -> bool {
+    pub fn is_held(&self) -> bool {
         self.held || self.doubt == Some(Doubt::Cloned)
     }
 
     /// The grant is not presented; probes are another matter.
+    /// Whether the grant is not presented although nobody has refused it.
+    pub fn is_doubted(&self) -> bool {
+        self.doubt.is_some()
+    }
+
     pub(super) fn spares_its_grant(&self) -> bool {
         self.held || self.doubt.is_some()
     }

@@ -128,7 +128,7 @@ pub struct Promoted {
     pub repaired: bool,
 }
 
-/// Could the provider have rotated? (FAULTS §3)
+/// Could the provider have rotated?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit {
     /// Nothing reached it.

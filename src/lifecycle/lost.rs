@@ -1,4 +1,4 @@
-//! A request was sent and no reply is durable: the provider may have rotated (FAULTS §4.3, RR-3 to RR-5).
+//! A request was sent and no reply is durable: the provider may have rotated (RR-3 to RR-5).
 
 use std::time::Duration;
 

@@ -80,7 +80,7 @@ impl Policy {
     }
 
     /// How long before the end of such a life a refresh is planned: the advisory window stretched by the dice
-    /// (0 to 20 %), never more than 80 % of the life (FAULTS §8).
+    /// (0 to 20 %), never more than 80 % of the life.
     pub fn refresh_lead(&self, life: Duration, dice: f64) -> Duration {
         let window = self.lead.unwrap_or_else(|| advisory_window(life));
         let lead = window.mul_f64(1.0 + 0.2 * dice.clamp(0.0, 1.0)).min(life.mul_f64(0.8));
@@ -105,7 +105,7 @@ impl Policy {
         })
     }
 
-    /// How long to wait after so many failures in a row: full jitter, faster as the end comes near (FAULTS §8).
+    /// How long to wait after so many failures in a row: full jitter, faster as the end comes near.
     pub fn back_off(&self, failures: u32, left: Option<SignedDuration>, life: Option<Duration>, dice: f64) -> Duration {
         let mandatory = mandatory_window(life.unwrap_or(Duration::from_secs(60 * MINUTE)));
         let (base, cap) = match left {
@@ -118,7 +118,7 @@ impl Policy {
     }
 }
 
-/// The window before the end in which a refresh is tried at leisure (FAULTS §8), before jitter.
+/// The window before the end in which a refresh is tried at leisure, before jitter.
 pub fn advisory_window(life: Duration) -> Duration {
     match life.as_secs() {
         seconds if seconds < 10 * MINUTE => life / 2,

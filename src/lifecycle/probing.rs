@@ -22,7 +22,7 @@ pub(super) const SETTLING: Duration = Duration::from_secs(30);
 const REFUSAL_GAP: Duration = Duration::from_secs(600);
 /// Probes of failing credentials come at most this seldom (FM-13).
 const MOST_QUIET: Duration = Duration::from_secs(3600);
-/// A static key is revoked after two refusals this far apart (FAULTS §2.2 rule 1 d).
+/// A static key is revoked after two refusals this far apart.
 const SECOND_LOOK: Duration = Duration::from_secs(30);
 /// How long after a refusal-made refresh the next refusal means that the grant itself is dead.
 const TRIAL: Duration = Duration::from_secs(600);
@@ -83,7 +83,8 @@ impl Lifecycle {
         Some(self.refreshed[0]? + SETTLING)
     }
 
-    pub(super) fn left(&self, now: Now) -> Option<SignedDuration> {
+    /// Time left to the current value, if its end is known.
+    pub fn left(&self, now: Now) -> Option<SignedDuration> {
         self.validity.as_ref()?.left(now)
     }
 
@@ -216,7 +217,7 @@ impl Lifecycle {
                 self.note_probe_trouble(verdict, now);
                 return vec![];
             }
-            // FAULTS §2.2 rule 1 b: refused, renewed, refused again. Seen by our own probe, not by hearsay.
+            // Refused, renewed, refused again. Seen by our own probe, not by hearsay.
             if trigger == Trigger::Schedule {
                 self.probes.on_trial_until = None;
                 self.note_probe_trouble(Verdict { cause: Some("rejected_after_refresh".into()), ..verdict }, now);

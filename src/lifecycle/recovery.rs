@@ -1,4 +1,4 @@
-//! What a flight found in the ledger means (FAULTS §4.3). There is no second machine for recovery, only a second place to start from.
+//! What a flight found in the ledger means. There is no second machine for recovery, only a second place to start from.
 
 use super::{
     effect::Effect,

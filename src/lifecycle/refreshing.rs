@@ -18,7 +18,7 @@ use crate::{
     credential::{ExpirySource, Failure, Verdict},
 };
 
-/// A misconfigured client is tried again this often (FAULTS §2.2 rule 5).
+/// A misconfigured client is tried again this often.
 const MISCONFIGURED_RETRY: Duration = Duration::from_secs(15 * 60);
 /// Where no end is known, a refreshable credential is renewed this often (RF-27).
 const UNKNOWN_LIFE_REFRESH: Duration = Duration::from_secs(3600);

@@ -85,7 +85,7 @@ impl Lifecycle {
     }
 
     /// Until when no flight may begin, but an operator's.
-    pub(super) fn patience(&self, policy: &Policy) -> Option<Timestamp> {
+    pub fn patience(&self, policy: &Policy) -> Option<Timestamp> {
         self.not_before.max(self.apart(policy))
     }
 

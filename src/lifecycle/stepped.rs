@@ -1,4 +1,4 @@
-//! The wall clock stepped (FAULTS §6). Most of what stands here as a date is a span in disguise, and moves along; only
+//! The wall clock stepped. Most of what stands here as a date is a span in disguise, and moves along; only
 //! what somebody else told as a date stays.
 
 use jiff::{SignedDuration, Timestamp};

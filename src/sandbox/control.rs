@@ -94,5 +94,54 @@ fn overview(shared: &Shared) -> Value {
             "GET /admin/log?grant=grant-1&after=0",
             "GET /admin/counters",
         ],
+        "faults": FAULTS.map(|example| serde_json::from_str::<Value>(example).unwrap_or_default()),
+        "faults_also_take": {
+            "at": "token (default), api, any",
+            "grant": "for one grant or key alone",
+            "calls": "for so many calls; until cleared where absent",
+        },
     })
+}
+
+/// Every fault, each as it may be posted to `/admin/faults`.
+const FAULTS: [&str; 18] = [
+    r#"{"fault":"delay","ms":2000,"after_commit":true}"#,
+    r#"{"fault":"status","status":503,"after_commit":false}"#,
+    r#"{"fault":"restamp","status":500}"#,
+    r#"{"fault":"rate_limit","retry_after":{"seconds":5}}"#,
+    r#"{"fault":"html","status":502}"#,
+    r#"{"fault":"truncated"}"#,
+    r#"{"fault":"malformed"}"#,
+    r#"{"fault":"duplicate_members"}"#,
+    r#"{"fault":"empty"}"#,
+    r#"{"fault":"error_in_success","error":"bad_refresh_token"}"#,
+    r#"{"fault":"refuse","status":400,"error":"invalid_grant"}"#,
+    r#"{"fault":"redirect","status":307,"location":"http://127.0.0.1:1/"}"#,
+    r#"{"fault":"drop_after_commit","calls":1}"#,
+    r#"{"fault":"reset_after_commit","calls":1}"#,
+    r#"{"fault":"reset_before_commit","calls":1}"#,
+    r#"{"fault":"slow_bytes","every_ms":100}"#,
+    r#"{"fault":"member","name":"expires_in","value":"3600"}"#,
+    r#"{"fault":"raw","status":418,"headers":{"content-type":"text/plain"},"body":"short and stout"}"#,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::Fault;
+
+    #[test]
+    fn every_fault_has_an_example_that_can_be_posted() {
+        let shown: Vec<String> = FAULTS
+            .iter()
+            .map(|example| {
+                serde_json::from_str::<Fault>(example).unwrap_or_else(|error| panic!("{example}: {error}"));
+                serde_json::from_str::<Value>(example).unwrap()["fault"].as_str().unwrap().to_owned()
+            })
+            .collect();
+        // serde names all that there are.
+        let all = serde_json::from_str::<Fault>(r#"{"fault":"none"}"#).unwrap_err().to_string();
+        let all: Vec<&str> = all.split('`').skip(3).step_by(2).collect();
+        assert_eq!(shown, all);
+    }
 }

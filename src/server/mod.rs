@@ -6,12 +6,7 @@ pub mod scrape;
 pub mod socket;
 mod unavailable;
 
-use std::{
-    ffi::OsString,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,8 +21,9 @@ pub struct Settings {
     pub health: SocketAddr,
     /// Bearer token for details that name readers, where `health` is not on loopback. Without one, details stay on loopback.
     pub details_token: Option<Reference>,
-    /// The readers' socket. Default: `/run/credd/credd.sock`, or below `$XDG_RUNTIME_DIR` for a user; `CREDD_SOCKET` overrides.
-    /// The operator's `admin.sock` stands beside it.
+    /// The readers' socket. Default: `/run/credd/credd.sock`; for a user `$XDG_RUNTIME_DIR/credd/credd.sock`, or, without
+    /// `XDG_RUNTIME_DIR`, in a folder of the user's own: `/tmp/credd-UID/credd.sock`. `CREDD_SOCKET` overrides. The
+    /// operator's `admin.sock` stands beside it.
     pub socket: Option<PathBuf>,
     /// Mode of the readers' socket; who may read what is decided by `readers`, not by the mode.
     pub socket_mode: String,
@@ -64,26 +60,12 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Where the readers' socket is, for the daemon and for its clients: `CREDD_SOCKET`, the settings, or the usual place.
-    pub fn socket_path(&self, env: impl Fn(&str) -> Option<OsString>) -> PathBuf {
-        let named = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        named("CREDD_SOCKET").or_else(|| self.socket.clone()).unwrap_or_else(|| match named("XDG_RUNTIME_DIR") {
-            Some(folder) if !rustix::process::geteuid().is_root() => folder.join("credd/credd.sock"),
-            _ => "/run/credd/credd.sock".into(),
-        })
-    }
-
     /// The mode of the readers' socket; the error says what is allowed.
     pub fn mode(&self) -> Result<u32, String> {
         u32::from_str_radix(&self.socket_mode, 8).ok().filter(|mode| *mode <= 0o777).ok_or_else(|| {
             format!("server.socket_mode {:?} must be a mode in octal digits, like \"0660\"", self.socket_mode)
         })
     }
-}
-
-/// The operator's socket, beside the readers'.
-pub fn admin_path(socket: &Path) -> PathBuf {
-    socket.with_file_name("admin.sock")
 }
 
 /// A length of time in a query: seconds as a number, or a duration (`30s`, `2m`).
@@ -97,16 +79,6 @@ fn duration(name: &str, text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_socket_is_where_it_is_said_to_be() {
-        let settings = Settings { socket: Some("/srv/c.sock".into()), ..Settings::default() };
-        assert_eq!(settings.socket_path(|_| None), Path::new("/srv/c.sock"));
-        let said = |name: &str| (name == "CREDD_SOCKET").then(|| "/tmp/x.sock".into());
-        assert_eq!(settings.socket_path(said), Path::new("/tmp/x.sock"));
-        assert_eq!(admin_path(Path::new("/run/credd/credd.sock")), Path::new("/run/credd/admin.sock"));
-        assert_eq!(Settings::default().socket_path(|_| None), Path::new("/run/credd/credd.sock"));
-    }
 
     #[test]
     fn a_mode_is_octal() {

@@ -104,10 +104,10 @@ pub trait Upstream: Send + Sync {
     fn probe<'a>(&'a self, subject: &'a Subject, now: jiff::Timestamp) -> BoxFuture<'a, Result<Exchange, Unmakable>>;
 }
 
-/// A token request may take this long in all (FAULTS §8).
+/// A token request may take this long in all.
 pub const REFRESH_BUDGET: Duration = Duration::from_secs(30);
 
-/// A probe may take this long in all (FAULTS §8).
+/// A probe may take this long in all.
 pub const PROBE_BUDGET: Duration = Duration::from_secs(10);
 
 /// The upstreams behind HTTP. A refresh token goes to the endpoint of the settings or the provider, and nowhere else:

@@ -236,7 +236,7 @@ impl Shard {
         watched.store_fingerprint = root;
     }
 
-    /// Whether a store's document is somebody else's newer word, or only our own (or an older one) come back (FAULTS §4.4).
+    /// Whether a store's document is somebody else's newer word, or only our own (or an older one) come back.
     fn is_news(&self, id: &CredentialId, loaded: &Loaded) -> bool {
         let Some(watched) = self.watched.get(id) else { return false };
         let Some(ours) = &watched.material else { return true };

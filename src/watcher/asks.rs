@@ -49,7 +49,8 @@ impl Shard {
             Ask::Wanted { min_ttl, answer, .. } => {
                 self.joins(&id);
                 self.happen(&id, Event::Wanted(min_ttl), Note::quiet(Trigger::Reader)).await;
-                self.wait_or_answer(&id, answer, Wants::Value, None, "no refresh can be made now");
+                let why = self.why_not(&id, Wants::Value, false);
+                self.wait_or_answer(&id, answer, Wants::Value, None, &why);
             }
             Ask::Refresh { actor, answer, .. } => {
                 self.joins(&id);
@@ -59,11 +60,13 @@ impl Shard {
                 });
                 self.note_operator(&id, "refresh_asked", actor, Event::RefreshNow).await;
                 let wants = if often { Wants::ValueAgain } else { Wants::Value };
-                self.wait_or_answer(&id, answer, wants, None, "no refresh can be made now");
+                let why = self.why_not(&id, Wants::Value, true);
+                self.wait_or_answer(&id, answer, wants, None, &why);
             }
             Ask::Probe { actor, answer, .. } => {
                 self.note_operator(&id, "probe_asked", actor, Event::ProbeNow).await;
-                self.wait_or_answer(&id, answer, Wants::Proof, None, "this credential cannot be probed now");
+                let why = self.why_not(&id, Wants::Proof, true);
+                self.wait_or_answer(&id, answer, Wants::Proof, None, &why);
             }
             Ask::Hold { actor, answer, .. } => {
                 // A cut calls with the same grant.
@@ -100,6 +103,11 @@ impl Shard {
     async fn note_operator(&mut self, id: &CredentialId, event: &'static str, actor: String, happening: Event) {
         let note = Note { actor: Some(actor), ..Note::of(event, Trigger::Operator) };
         self.happen(id, happening, note).await;
+    }
+
+    fn why_not(&self, id: &CredentialId, wants: Wants, by_operator: bool) -> String {
+        let now = self.house.clock.now();
+        self.watched.get(id).map(|watched| watched.why_not(wants, by_operator, now)).unwrap_or_default()
     }
 
     fn joins(&self, id: &CredentialId) {

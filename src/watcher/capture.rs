@@ -1,4 +1,4 @@
-//! Step 8 of a flight: the reply is durable before anybody reads it (FAULTS §4.2).
+//! The capture of a flight: the reply is durable before anybody reads it.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! What the credentials of one token endpoint share: a bucket that paces them and a breaker that spares a failing
-//! endpoint (FAULTS §8). Pure: the time is handed in.
+//! endpoint. Pure: the time is handed in.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -60,7 +60,7 @@ impl Endpoints {
     }
 
     /// A credential uses this endpoint, and its tokens live so long: the bucket grows so that all can be refreshed
-    /// within their windows (FAULTS §8). Called again when the life is known better.
+    /// within their windows. Called again when the life is known better.
     pub fn join(&mut self, key: &str, id: &CredentialId, life: Option<Duration>, now: Timestamp) {
         let window = life.map_or(USUAL_WINDOW, |life| lifecycle::advisory_window(life).max(Duration::from_secs(1)));
         let wanted = 1.5 / window.as_secs_f64();

@@ -1,4 +1,4 @@
-//! Prepare, send, capture, promote (FAULTS §4.2): the request runs in a task of its own and reports to its shard.
+//! Prepare, send, capture, promote: the request runs in a task of its own and reports to its shard.
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     upstream::Unmakable,
 };
 
-/// After the sending, the call is certainly dead: 30 s of budget and 30 s for the server (FAULTS §8).
+/// After the sending, the call is certainly dead: 30 s of budget and 30 s for the server.
 const DEAD_AFTER: SignedDuration = SignedDuration::from_secs(60);
 /// No await inside a flight is longer (RF-11).
 const WATCHDOG: Duration = Duration::from_secs(40);

@@ -30,6 +30,7 @@ mod stores;
 mod vouch;
 mod watched;
 mod way;
+mod why_not;
 mod write_back;
 
 pub use deadlines::Deadlines;
@@ -63,7 +64,7 @@ use crate::{
     upstream::Upstream,
 };
 
-/// The longest sleep: a suspended machine or a stepped clock is noticed within this time (FAULTS §6).
+/// The longest sleep: a suspended machine or a stepped clock is noticed within this time.
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 
 /// Between a panic and the new beginning: a bug that repeats itself must not take a processor.

@@ -1,4 +1,4 @@
-//! Kept replies, looked at again (FAULTS §4.3).
+//! Kept replies, looked at again.
 //!
 //! One that nobody could read is read anew at each start, because a corrected provider file or a newer program may
 //! understand it (RR-2). Those of flights that were overtaken are the last resort of a credential whose own grant is

@@ -1,4 +1,4 @@
-//! The end of a flight that brought tokens: durable first, then published (FAULTS §4.2, steps 9 and 10).
+//! The end of a flight that brought tokens: durable first, then published.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     lifecycle::{Event, Promoted, Trigger},
 };
 
-/// The previous value is kept, sealed, this long (FAULTS §4.2 step 12).
+/// The previous value is kept, sealed, this long.
 pub(super) const KEEP_PREVIOUS: SignedDuration = SignedDuration::from_hours(24);
 /// After so long without a durable write, a new value is published all the same, marked `unsaved`.
 pub(super) const UNSAVED_AFTER: Duration = Duration::from_secs(2);
@@ -119,7 +119,7 @@ impl Shard {
         self.end_of_flight(id);
     }
 
-    /// Whether the home store brought another grant while that flight was out: the operator's wins (FAULTS §4.4).
+    /// Whether the home store brought another grant while that flight was out: the operator's wins.
     pub(super) fn is_replaced(&self, id: &CredentialId, target: Generation, presented: &Fingerprint) -> bool {
         let Some(watched) = self.watched.get(id) else { return false };
         let root = watched.material.as_ref().and_then(|material| material.root());
@@ -149,7 +149,7 @@ impl Shard {
         self.end_of_flight(id);
     }
 
-    /// Withholding a token that exists helps nobody, and the old one may be dead already (FAULTS §4.2, last paragraph).
+    /// Withholding a token that exists helps nobody, and the old one may be dead already.
     fn publish_unsaved(&mut self, id: &CredentialId, material: &Material, event: &Event) {
         let now = self.house.clock.now();
         let dice = (self.house.dice)();

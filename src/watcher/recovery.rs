@@ -1,4 +1,4 @@
-//! What a flight found in the ledger becomes (FAULTS §4.3): at the start, and after a panic.
+//! What a flight found in the ledger becomes: at the start, and after a panic.
 
 use super::{Shard, effects::Note, watched::LostFlight};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 };
 
 impl Shard {
-    /// The recovery rules of FAULTS §4.3: the same machine, entered with what the ledger remembers.
+    /// The recovery rules (RR-1 to RR-8): the same machine, entered with what the ledger remembers.
     pub(super) async fn recover(&mut self, id: &CredentialId, open: Option<Attempt>) {
         let Some(attempt) = open else {
             self.happen(id, Event::Found(Found::Nothing), Note::quiet(Trigger::Recovery)).await;

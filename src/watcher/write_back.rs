@@ -1,4 +1,4 @@
-//! Carries rotated secrets from the outbox to their home stores, by compare-and-swap (FAULTS §4.4).
+//! Carries rotated secrets from the outbox to their home stores, by compare-and-swap.
 
 use std::{
     collections::HashSet,

@@ -86,11 +86,7 @@ pub fn run(args: &Args, output: &mut impl Write) -> ExitCode {
     match &args.verb {
         Verb::New { name, folder } => return begin(name, folder, output),
         Verb::Schema => {
-            return if output.write_all(catalogue::PROVIDER_SCHEMA.as_bytes()).is_ok() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::from(74)
-            };
+            return written(output.write_all(catalogue::PROVIDER_SCHEMA.as_bytes()));
         }
         _ => {}
     }
@@ -112,11 +108,13 @@ pub fn run(args: &Args, output: &mut impl Write) -> ExitCode {
         },
         Verb::List | Verb::Lint { .. } | Verb::New { .. } | Verb::Schema => show::list(&catalogue, output),
     };
-    match done.and_then(|()| output.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprintln!("error: {error}");
-            ExitCode::from(74)
-        }
+    written(done.and_then(|()| output.flush()))
+}
+
+/// What became of the output itself is told where it is written.
+fn written(done: io::Result<()>) -> ExitCode {
+    match done {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::from(74),
         _ => ExitCode::SUCCESS,
     }
 }
@@ -128,12 +126,21 @@ fn begin(name: &str, folder: &Path, output: &mut impl Write) -> ExitCode {
         return ExitCode::from(64);
     }
     let path = folder.join(format!("{name}.toml"));
-    let written = OpenOptions::new().write(true).create_new(true).open(&path);
-    match written.and_then(|mut file| file.write_all(START.replace("NAME", name).as_bytes())) {
+    let made = OpenOptions::new().write(true).create_new(true).open(&path);
+    match made.and_then(|mut file| file.write_all(START.replace("NAME", name).as_bytes())) {
         Ok(()) => {
             let path = path.display();
-            let said = writeln!(output, "{path} is there. Fill it in, then: credd providers lint {path}");
-            if said.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(74) }
+            // A built-in catalogue that is broken is told of elsewhere.
+            let known = Catalogue::embedded().is_ok_and(|catalogue| catalogue.provider(name).is_some());
+            let known = if known {
+                format!(
+                    "\n{name} is built in already (`credd providers show {name}`); this file will replace it as a whole."
+                )
+            } else {
+                String::new()
+            };
+            let said = writeln!(output, "{path} is there. Fill it in, then: credd providers lint {path}{known}");
+            written(said)
         }
         Err(error) => {
             eprintln!("error: {} was not written: {error}", path.display());
@@ -171,6 +178,9 @@ mod tests {
         let (good, text) = play(new());
         assert!(good && text.contains("credd providers lint"), "{text}");
         assert!(play(Verb::Lint { path: folder.path().join("acme.toml") }).0);
+        assert!(!text.contains("built in"), "{text}");
+        let (good, text) = play(Verb::New { name: "github".into(), folder: folder.path().into() });
+        assert!(good && text.contains("github is built in already"), "{text}");
         assert!(!play(new()).0, "it is there already");
         assert!(!play(Verb::New { name: "../up".into(), folder: folder.path().into() }).0);
         // Every line that is commented out is good as well, once its dots are filled in.

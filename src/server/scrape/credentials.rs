@@ -11,6 +11,9 @@ use crate::{
     publish::{Criticality, Slot, View},
 };
 
+/// Which date of a credential a family shows.
+type DateOf = fn(&View) -> Option<Timestamp>;
+
 /// Series that one credential makes, about.
 const SERIES: usize = 37;
 /// Series of a credential beyond the cap: its expiry and its states.
@@ -80,7 +83,7 @@ fn gauges(metrics: &Metrics, all: &[&View], shown: &[&View], text: &mut String) 
     for view in shown {
         family.line(&[view.name.as_str()], view.generation.0 as f64);
     }
-    let dates: [(Described, fn(&View) -> Option<Timestamp>); 7] = [
+    let dates: [(Described, DateOf); 7] = [
         (metrics.credd_credential_renewal_timestamp_seconds, |view| view.refresh_at),
         (metrics.credd_credential_issued_timestamp_seconds, |view| view.issued_at),
         (metrics.credd_credential_last_probe_timestamp_seconds, |view| view.last_probe_at),

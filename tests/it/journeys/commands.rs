@@ -54,13 +54,17 @@ async fn an_operator_sees_and_moves_everything() {
     assert_eq!((&probed["done"], &probed["message"]), (&true.into(), &"it works".into()), "{probed}");
     let refused = world.run(&["refresh", "key"]);
     assert_eq!(refused.status.code(), Some(1), "a static key cannot be refreshed: {}", out(&refused));
-    assert!(!err(&refused).is_empty());
+    let why = err(&refused);
+    assert!(why.contains("nothing renews a static key") && why.contains("credd credential put key"), "{why}");
 
     assert_eq!(world.run(&["hold", "bot"]).status.code(), Some(0));
     world.becomes("bot", "held").await;
     let calls = world.admin().counters_of(&seed.id).token_calls;
     let held = world.run(&["refresh", "bot"]);
     assert_eq!(held.status.code(), Some(1), "{}", out(&held));
+    for held in [held, world.run(&["probe", "bot"])] {
+        assert!(err(&held).contains("held, so nothing goes upstream; `credd release bot`"), "{}", err(&held));
+    }
     assert_eq!(world.admin().counters_of(&seed.id).token_calls, calls, "nothing goes upstream while held");
     assert_eq!(world.run(&["release", "bot"]).status.code(), Some(0));
     world.becomes("bot", "fresh").await;
@@ -194,7 +198,7 @@ async fn p8_the_audit_log_is_verified_by_its_rows_while_the_daemon_runs() {
     assert_eq!(world.run(&["refresh", "bot"]).status.code(), Some(0));
     let verified = world.run(&["audit", "verify"]);
     assert_eq!(verified.status.code(), Some(0), "{}", err(&verified));
-    assert!(out(&verified).contains("the audit log is whole"), "{}", out(&verified));
+    assert!(out(&verified).contains("ledger.db is whole: "), "{}", out(&verified));
     let exported = out(&world.run(&["audit", "export"]));
     assert!(exported.lines().any(|line| line.contains("\"refreshed\"")), "{exported}");
 

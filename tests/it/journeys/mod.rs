@@ -1,5 +1,6 @@
 //! Whole journeys: what a user of credd lives through, from the settings file to the token in a reader's hand.
 
+mod alone;
 #[cfg(feature = "aws")]
 mod aws;
 mod clock;

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::world::{World, call_api, grant, token, until};
 
-/// FAULTS §3: `invalid_scope` is answered with one request without a scope, and from then on that is the way.
+/// `invalid_scope` is answered with one request without a scope, and from then on that is the way.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scope_that_was_never_granted_is_left_out_the_second_time() {
     let mut world = World::new().await;

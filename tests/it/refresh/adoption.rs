@@ -23,7 +23,7 @@ fn credential(sandbox: &Running, store: &str) -> String {
     )
 }
 
-/// FAULTS §4.4: a different grant in the home store is the operator's word. The reply to the old one comes too late.
+/// A different grant in the home store is the operator's word. The reply to the old one comes too late.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_grant_wins_over_a_refresh_of_the_old_one_that_is_out() {
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
