@@ -31,7 +31,7 @@ const EXPOSE: &[&str] = &[
     "cli/sandbox.rs",
     "credential/material.rs",
     "credential/secret.rs",
-    "daemon/admin.rs",
+    "daemon/residents.rs",
     "demo/api.rs",
     "fetch/mod.rs",
     "fetch/watched.rs",
