@@ -15,6 +15,7 @@ mod effects;
 mod endpoint;
 mod fleet;
 mod flight;
+mod house;
 mod interpret;
 mod kept;
 mod metronome;
@@ -43,25 +44,22 @@ pub use watched::Assignment;
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
-use self::watched::Watched;
+use self::{house::House, watched::Watched};
 use crate::{
-    clock::Clock,
-    credential::{CredentialId, Generation, Material, Secret},
-    ledger::{Ledger, Record},
+    credential::{CredentialId, Generation},
+    ledger::Record,
     lifecycle::{Event, Trigger},
-    metrics::Metrics,
-    publish::{Ask, Publisher},
+    publish::Ask,
     store::{Loaded, StoreError},
-    upstream::Upstream,
 };
 
 /// The longest sleep: a suspended machine or a stepped clock is noticed within this time.
@@ -69,58 +67,6 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 
 /// Between a panic and the new beginning: a bug that repeats itself must not take a processor.
 const AFTER_A_PANIC: Duration = Duration::from_secs(1);
-
-/// What all shards share.
-struct House {
-    pub clock: Arc<dyn Clock>,
-    pub ledger: Ledger,
-    pub publisher: Publisher,
-    pub upstream: Arc<dyn Upstream>,
-    pub metrics: Metrics,
-    pub endpoints: Mutex<Endpoints>,
-    pub stores: stores::Stores,
-    pub unclassified: specimens::Noted,
-    /// Throws of 0 to 1; a source of its own, so that a simulation repeats itself.
-    pub dice: Arc<dyn Fn() -> f64 + Send + Sync>,
-    pub boot_id: String,
-    /// A fingerprint of this machine's name; empty where it has none, or where the ledger is not a file of it.
-    pub machine: String,
-    /// Requests and captures: a stop waits for them.
-    pub flights: TaskTracker,
-    /// Told by each shard that it makes progress.
-    pub alive: Arc<dyn Fn(u16) + Send + Sync>,
-    /// Told of each secret that is served or presented.
-    pub secrets: Arc<dyn Fn(&Secret) + Send + Sync>,
-}
-
-impl House {
-    fn endpoints(&self) -> std::sync::MutexGuard<'_, Endpoints> {
-        let mut endpoints = self.endpoints.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        endpoints.follow(self.clock.stepped());
-        endpoints
-    }
-
-    fn admit(&self, endpoint: &str, id: &CredentialId, now: Timestamp) -> Admission {
-        self.endpoints().admit(endpoint, id, now)
-    }
-
-    fn join(&self, endpoint: &str, id: &CredentialId, life: Option<Duration>, now: Timestamp) {
-        self.endpoints().join(endpoint, id, life, now);
-    }
-
-    fn leave(&self, endpoint: &str, id: &CredentialId) {
-        self.endpoints().leave(endpoint, id);
-    }
-
-    fn learn(&self, material: &Material) {
-        material.secrets().for_each(|secret| (self.secrets)(secret));
-    }
-
-    fn note_answer(&self, endpoint: &str, now: Timestamp, answered: bool) {
-        let mut endpoints = self.endpoints();
-        if answered { endpoints.answered(endpoint, now) } else { endpoints.failed(endpoint, now) }
-    }
-}
 
 /// What reaches a shard beside asks.
 enum Message {

@@ -1,0 +1,74 @@
+//! What all shards of a daemon share.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio_util::task::TaskTracker;
+
+use super::{
+    endpoint::{Admission, Endpoints},
+    specimens, stores,
+};
+use crate::{
+    clock::Clock,
+    credential::{CredentialId, Material, Secret},
+    ledger::Ledger,
+    metrics::Metrics,
+    publish::Publisher,
+    upstream::Upstream,
+};
+
+/// What all shards share.
+pub(super) struct House {
+    pub clock: Arc<dyn Clock>,
+    pub ledger: Ledger,
+    pub publisher: Publisher,
+    pub upstream: Arc<dyn Upstream>,
+    pub metrics: Metrics,
+    pub endpoints: Mutex<Endpoints>,
+    pub stores: stores::Stores,
+    pub unclassified: specimens::Noted,
+    /// Throws of 0 to 1; a source of its own, so that a simulation repeats itself.
+    pub dice: Arc<dyn Fn() -> f64 + Send + Sync>,
+    pub boot_id: String,
+    /// A fingerprint of this machine's name; empty where it has none, or where the ledger is not a file of it.
+    pub machine: String,
+    /// Requests and captures: a stop waits for them.
+    pub flights: TaskTracker,
+    /// Told by each shard that it makes progress.
+    pub alive: Arc<dyn Fn(u16) + Send + Sync>,
+    /// Told of each secret that is served or presented.
+    pub secrets: Arc<dyn Fn(&Secret) + Send + Sync>,
+}
+
+impl House {
+    pub(super) fn endpoints(&self) -> std::sync::MutexGuard<'_, Endpoints> {
+        let mut endpoints = self.endpoints.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        endpoints.follow(self.clock.stepped());
+        endpoints
+    }
+
+    pub(super) fn admit(&self, endpoint: &str, id: &CredentialId, now: Timestamp) -> Admission {
+        self.endpoints().admit(endpoint, id, now)
+    }
+
+    pub(super) fn join(&self, endpoint: &str, id: &CredentialId, life: Option<Duration>, now: Timestamp) {
+        self.endpoints().join(endpoint, id, life, now);
+    }
+
+    pub(super) fn leave(&self, endpoint: &str, id: &CredentialId) {
+        self.endpoints().leave(endpoint, id);
+    }
+
+    pub(super) fn learn(&self, material: &Material) {
+        material.secrets().for_each(|secret| (self.secrets)(secret));
+    }
+
+    pub(super) fn note_answer(&self, endpoint: &str, now: Timestamp, answered: bool) {
+        let mut endpoints = self.endpoints();
+        if answered { endpoints.answered(endpoint, now) } else { endpoints.failed(endpoint, now) }
+    }
+}
