@@ -11,7 +11,7 @@ use super::{
     effect::{Effect, Incidents, Trigger},
     event::Event,
     lost::Loss,
-    plan::Policy,
+    plan::{Policy, signed},
     state::State,
 };
 use crate::{
@@ -162,13 +162,9 @@ pub struct Validity {
 impl Validity {
     /// Time left by the stricter of both clocks; `None` when no end is known.
     pub fn left(&self, now: Now) -> Option<SignedDuration> {
-        let by_wall = self.expires_at.map(|end| end.duration_since(now.wall))?;
-        let by_boot = self.life.zip(self.issued_boot).map(|(life, issued)| {
-            let spent = now.boot.saturating_sub(issued);
-            SignedDuration::try_from(life).unwrap_or(SignedDuration::MAX)
-                - SignedDuration::try_from(spent).unwrap_or(SignedDuration::MAX)
-        });
-        Some(by_boot.map_or(by_wall, |by_boot| by_boot.min(by_wall)))
+        let by_wall = self.expires_at?.as_duration() - now.wall.as_duration();
+        let (Some(life), Some(issued)) = (self.life, self.issued_boot) else { return Some(by_wall) };
+        Some(by_wall.min(signed(life) - signed(now.boot.saturating_sub(issued))))
     }
 }
 

@@ -110,7 +110,7 @@ impl Policy {
         let mandatory = mandatory_window(life.unwrap_or(Duration::from_secs(60 * MINUTE)));
         let (base, cap) = match left {
             Some(left) if left <= SignedDuration::ZERO => (5, 60),
-            Some(left) if left <= SignedDuration::try_from(mandatory).unwrap_or(SignedDuration::MAX) => (2, 30),
+            Some(left) if left <= signed(mandatory) => (2, 30),
             _ => (5, 300),
         };
         let ceiling = (base << failures.saturating_sub(1).min(16)).min(cap);
@@ -131,6 +131,11 @@ pub fn advisory_window(life: Duration) -> Duration {
 /// The window before the end in which refreshes are tried hard: 60 s, or a fifth of a shorter life.
 pub fn mandatory_window(life: Duration) -> Duration {
     Duration::from_secs(MINUTE).min(life / 5)
+}
+
+/// The same time, to be compared with one that may be over; absurdly long ones are cut.
+pub(super) fn signed(time: Duration) -> SignedDuration {
+    SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX)
 }
 
 #[cfg(test)]

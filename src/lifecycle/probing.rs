@@ -53,13 +53,19 @@ impl Lifecycle {
 
     /// When the planned probe goes out, if it does: not while another is out, and not while the value settles.
     pub(super) fn probe_moment(&self, now: Now, policy: &Policy) -> Option<Timestamp> {
-        let planned = self.probes.next_at.filter(|_| !self.probes.out && self.can_probe(now, policy))?;
+        let planned = self.probes.next_at?;
+        if self.probes.out || !self.can_probe(now, policy) {
+            return None;
+        }
         let moment = planned.max(self.settled_at().unwrap_or(planned));
         let end = self.validity.as_ref()?.expires_at.filter(|_| policy.kind.is_refreshable());
         end.is_none_or(|end| moment < end).then_some(moment)
     }
 
     pub(super) fn probe_if_due(&mut self, now: Now, policy: &Policy) -> Vec<Effect> {
+        if self.probes.next_at.is_none() {
+            return vec![];
+        }
         if !self.can_probe(now, policy) {
             // What was planned for a value that is over, or dead, goes with it.
             self.probes.next_at = None;

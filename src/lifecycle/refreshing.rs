@@ -10,7 +10,7 @@ use super::{
     effect::{Effect, Trigger},
     event::{Commit, Loaded, Origin, Promoted},
     machine::{Flight, Lifecycle, Standing, Suspicion, Trouble, Validity, Witness},
-    plan::Policy,
+    plan::{Policy, signed},
     schedule::later,
 };
 use crate::{
@@ -313,7 +313,7 @@ impl Lifecycle {
     }
 
     pub(super) fn wanted(&mut self, min_ttl: Duration, now: Now, policy: &Policy) -> Vec<Effect> {
-        let wanted = jiff::SignedDuration::try_from(min_ttl).unwrap_or(jiff::SignedDuration::MAX);
+        let wanted = signed(min_ttl);
         let enough = match &self.validity {
             None => false,
             Some(validity) => validity.left(now).is_none_or(|left| left > jiff::SignedDuration::ZERO && left >= wanted),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{
     effect::{Effect, Incident, Trigger},
     machine::{Flight, Lifecycle, Standing, Suspicion, Witness},
-    plan::Policy,
+    plan::{Policy, signed},
 };
 use crate::clock::Now;
 
@@ -44,19 +44,25 @@ impl Lifecycle {
     pub fn next_deadline(&self, now: Now, policy: &Policy) -> Option<Timestamp> {
         let flight = if self.spares_its_grant() { None } else { self.flight_moment(policy) };
         let probe = if self.is_held() { None } else { self.probe_moment(now, policy) };
-        let acts = [flight, probe];
         let unconfirmed = match &self.standing {
             Standing::Suspect(suspicion) => Some(suspicion.since + super::pages::UNCONFIRMED),
             _ => None,
         };
+        let refresh = self.validity.as_ref().and_then(|validity| validity.refresh_at);
         // The words change at these moments; a moment that is over needs no tick.
-        let turns = self.validity.as_ref().map_or([None; 4], |validity| {
-            let (warn, fail) = (policy.warn_below(validity.life), policy.fail_below(validity.life));
-            let before = |time: Duration| validity.expires_at?.checked_sub(time).ok();
-            [validity.expires_at, before(warn), before(fail), validity.refresh_at]
-        });
-        let turns = turns.into_iter().chain([unconfirmed]).flatten().filter(|at| *at > now.wall);
-        acts.into_iter().flatten().chain(turns).min()
+        let turns = [unconfirmed, refresh, self.next_threshold(now, policy)];
+        let turns = turns.into_iter().flatten().filter(|at| *at > now.wall);
+        turns.chain(flight).chain(probe).min()
+    }
+
+    /// When the value's time left next crosses a threshold: that of the warning, that of the failure, or nothing left.
+    fn next_threshold(&self, now: Now, policy: &Policy) -> Option<Timestamp> {
+        let validity = self.validity.as_ref()?;
+        let end = validity.expires_at?;
+        let (warn, fail) = (policy.warn_below(validity.life), policy.fail_below(validity.life));
+        let left = end.as_duration() - now.wall.as_duration();
+        let next = [warn, fail, Duration::ZERO].map(signed).into_iter().filter(|below| *below < left).max()?;
+        Timestamp::from_duration(end.as_duration() - next).ok()
     }
 
     /// When the next flight is due, if one is.
@@ -74,14 +80,17 @@ impl Lifecycle {
         }
     }
 
+    /// A value that ends unplanned (its first exchange, one without a known end) is due at once.
+    fn planned(&self) -> Timestamp {
+        self.validity.as_ref().and_then(|validity| validity.refresh_at).unwrap_or(Timestamp::MIN)
+    }
+
     fn refresh_moment(&self, policy: &Policy) -> Option<Timestamp> {
         if !policy.kind.is_refreshable() || self.standing == Standing::Uninitialised {
             return None;
         }
-        // A value that ends unplanned (its first exchange, one without a known end) is due at once.
-        let planned = self.validity.as_ref().and_then(|validity| validity.refresh_at).unwrap_or(Timestamp::MIN);
         let patience = self.trouble.as_ref().filter(|trouble| trouble.refreshes > 0).map(|trouble| trouble.retry_at);
-        [Some(planned), patience, self.patience(policy)].into_iter().flatten().max()
+        Some(self.planned()).max(patience).max(self.patience(policy))
     }
 
     /// Until when no flight may begin, but an operator's.
@@ -90,7 +99,8 @@ impl Lifecycle {
     }
 
     fn refresh_is_due(&self, now: Now, policy: &Policy) -> bool {
-        self.refresh_moment(policy).is_some_and(|at| at <= now.wall)
+        // Asked with every event, and hardly ever due.
+        self.planned() <= now.wall && self.refresh_moment(policy).is_some_and(|at| at <= now.wall)
     }
 
     /// Whether the limiter would hold a refresh back now, if nobody had asked for it.
@@ -136,5 +146,5 @@ impl Lifecycle {
 
 /// A moment that much later, or the end of time: absurd lifetimes must not stop the daemon.
 pub(super) fn later(at: Timestamp, time: Duration) -> Timestamp {
-    at.checked_add(time).unwrap_or(Timestamp::MAX)
+    Timestamp::from_duration(at.as_duration().saturating_add(signed(time))).unwrap_or(Timestamp::MAX)
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     machine::{Flight, Standing},
-    plan::Policy,
+    plan::{Policy, signed},
 };
 use crate::clock::Now;
 
@@ -110,8 +110,7 @@ impl super::machine::Lifecycle {
             return State::Refreshing;
         }
         let Some(validity) = &self.validity else { return State::Uninitialised };
-        let warn = SignedDuration::try_from(policy.warn_below(validity.life)).unwrap_or(SignedDuration::MAX);
-        if self.trouble.is_some() || left.is_some_and(|left| left <= warn) {
+        if self.trouble.is_some() || left.is_some_and(|left| left <= signed(policy.warn_below(validity.life))) {
             return State::Degraded;
         }
         if validity.refresh_at.is_some_and(|at| at <= now.wall) { State::RefreshDue } else { State::Fresh }

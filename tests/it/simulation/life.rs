@@ -1,6 +1,10 @@
 //! One credential's life: its driver, its ledger, its provider, and all that can go wrong between them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::{BinaryHeap, VecDeque},
+    time::Duration,
+};
 
 use credd::{
     clock::Now,
@@ -21,6 +25,8 @@ use crate::lifecycle::at;
 
 const HOUR: u64 = 3_600_000;
 const DAY: u64 = 24 * HOUR;
+/// How long after an outage a late read is still its fault.
+const AFTERMATH: u64 = 120_000;
 
 macro_rules! tally {
     ($($name:ident),* $(,)?) => {
@@ -81,6 +87,38 @@ enum Soon {
     Heal,
 }
 
+/// Something under way, and its place in the order: by time, and within a moment as it was planned.
+struct Planned {
+    place: Reverse<(u64, u64)>,
+    what: Soon,
+}
+
+impl Planned {
+    fn when(&self) -> u64 {
+        self.place.0.0
+    }
+}
+
+impl Ord for Planned {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.place.cmp(&other.place)
+    }
+}
+
+impl PartialOrd for Planned {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Planned {
+    fn eq(&self, other: &Self) -> bool {
+        self.place == other.place
+    }
+}
+
+impl Eq for Planned {}
+
 enum Reply {
     Token(Token, u64),
     No(Failure, Commit),
@@ -95,7 +133,7 @@ pub struct Life {
     now: u64,
     end: u64,
     beat: u64,
-    soon: BTreeMap<(u64, u64), Soon>,
+    soon: BinaryHeap<Planned>,
     number: u64,
     process: u32,
     /// `None` while the daemon is down.
@@ -103,7 +141,8 @@ pub struct Life {
     ledger: Ledger,
     provider: Provider,
     home: Token,
-    outages: Vec<(u64, u64)>,
+    /// From and to, the earliest first; those that are long over are gone.
+    outages: VecDeque<(u64, u64)>,
     /// What a late read is excused by: something that nobody could prevent, until then.
     excused_until: u64,
     limited: bool,
@@ -117,11 +156,11 @@ impl Life {
         let mut provider = Provider::new(policy.kind, policy.rotation, &mut dice);
         let home = provider.consent();
         let end = days * DAY;
-        let mut outages = vec![];
+        let mut outages = VecDeque::new();
         let mut when = dice.between(DAY, 12 * DAY);
         while when < end - 2 * DAY {
             let long = if dice.chance(0.7) { dice.between(10_000, 600_000) } else { dice.between(HOUR, 4 * HOUR) };
-            outages.push((when, when + long));
+            outages.push_back((when, when + long));
             when += dice.between(2 * DAY, 12 * DAY);
         }
         let ledger = Ledger { life: Lifecycle::default(), generation: 0, token: home, intent: Intent::None };
@@ -134,7 +173,7 @@ impl Life {
             now: 0,
             end,
             beat: u64::try_from(beat.as_millis()).unwrap(),
-            soon: BTreeMap::new(),
+            soon: BinaryHeap::new(),
             number: 0,
             process: 0,
             life: Some(Lifecycle::default()),
@@ -162,15 +201,15 @@ impl Life {
                 .as_ref()
                 .and_then(|life| life.next_deadline(self.time(), &self.policy))
                 .map(|at| self.millis(at));
-            let soon = self.soon.first_key_value().map(|((when, _), _)| *when);
+            let soon = self.soon.peek().map(Planned::when);
             let when = deadline.into_iter().chain(soon).min().unwrap_or(self.end).max(self.now);
             if when >= self.end {
                 break;
             }
             let alike = self.now == when;
             self.now = when;
-            match soon.filter(|soon| *soon <= when).and_then(|_| self.soon.pop_first()) {
-                Some((_, what)) => self.happens(what),
+            match soon.filter(|soon| *soon <= when).and_then(|_| self.soon.pop()) {
+                Some(planned) => self.happens(planned.what),
                 None => {
                     let steps = self.tally.steps;
                     let acted = self.step(Event::Tick);
@@ -196,7 +235,7 @@ impl Life {
 
     fn later(&mut self, wait: u64, what: Soon) {
         self.number += 1;
-        self.soon.insert((self.now + wait, self.number), what);
+        self.soon.push(Planned { place: Reverse((self.now + wait, self.number)), what });
     }
 
     /// One event; the new life and what it asks for are durable together. Whether something was asked for.
@@ -322,7 +361,7 @@ impl Life {
     }
 
     fn outage(&self, ahead: u64) -> bool {
-        self.outages.iter().any(|(from, to)| *from <= self.now + ahead && self.now < *to)
+        self.outages.iter().take_while(|(from, _)| *from <= self.now + ahead).any(|(_, to)| self.now < *to)
     }
 
     fn excuse(&mut self, more: u64) {
@@ -498,8 +537,11 @@ impl Life {
         let (now, seed) = (self.time(), self.seed);
         // P-5: an outage that is shorter than what a token has left when its refresh is planned is nobody's excuse.
         let lead = u64::try_from(advisory_window(Duration::from_millis(self.provider.life_ms)).as_millis()).unwrap();
-        let long = |(from, to): &(u64, u64)| to - from + 90_000 > lead && *from <= self.now && self.now < to + 120_000;
-        if self.outages.iter().any(long) {
+        while self.outages.front().is_some_and(|(_, to)| to + AFTERMATH <= self.now) {
+            self.outages.pop_front();
+        }
+        let long = |(from, to): &(u64, u64)| to - from + 90_000 > lead && self.now < to + AFTERMATH;
+        if self.outages.iter().take_while(|(from, _)| *from <= self.now).any(long) {
             self.excuse(1);
         }
         let Some(life) = &self.life else { return };
@@ -526,7 +568,7 @@ trait Plus {
 
 impl Plus for Now {
     fn plus(self, millis: u64) -> Now {
-        let wall = self.wall + SignedDuration::from_millis(i64::try_from(millis).unwrap());
-        Now { wall, boot: self.boot + Duration::from_millis(millis) }
+        let since = self.wall.as_duration() + SignedDuration::from_millis(i64::try_from(millis).unwrap());
+        Now { wall: Timestamp::from_duration(since).unwrap(), boot: self.boot + Duration::from_millis(millis) }
     }
 }
