@@ -1,4 +1,4 @@
-//! Goal 14: what a refused reply costs to judge, over the replies that the tests play and the same with long bodies.
+//! What a refused reply costs to judge, over the replies that the tests play and the same with long bodies.
 
 use std::{hint::black_box, path::Path};
 
@@ -40,7 +40,7 @@ pub fn measure(table: &mut Table) {
     }
     let (p50, p99) = (quantile(&mut spent, 0.5), quantile(&mut spent, 0.99));
     table.add(Row {
-        goal: "14",
+        goal: "classify",
         what: format!("a refused reply judged by generic knowledge, {} replies of up to 8 KB", cases.len()),
         measured: format!("p50 {}, p99 {}", time(p50), time(p99)),
         limit: "–".into(),

@@ -1,6 +1,6 @@
 //! The goals that can be measured on one machine, each beside its limit in the same run: `cargo bench`.
 //!
-//! Without arguments all goals are measured; numbers choose some (`cargo bench -- 1 2 13`). The table that is printed is
+//! Without arguments all goals are measured; names choose some (`cargo bench -- 1 2 classify`). The table that is printed is
 //! Markdown. Servers and crowds are processes of their own: this program starts itself again with a role.
 
 mod classify;
@@ -18,6 +18,11 @@ mod serve;
 mod start;
 mod table;
 mod watchers;
+mod year;
+
+/// The tests' own.
+#[path = "../../tests/it/simulation/lives/mod.rs"]
+mod lives;
 
 use table::Table;
 
@@ -32,7 +37,8 @@ const MEASUREMENTS: &[Measurement] = &[
     (&["10"], schedule::measure),
     (&["11"], start::measure),
     (&["13"], commit::measure),
-    (&["14"], classify::measure),
+    (&["classify"], classify::measure),
+    (&["year"], year::measure),
 ];
 
 fn main() {

@@ -21,8 +21,9 @@ use super::{
     Dice,
     provider::{Answer, Provider, Token},
 };
-use crate::lifecycle::at;
 
+/// When every life begins: no date is special to it.
+const START: Now = Now { wall: Timestamp::constant(1_767_225_600, 0), boot: Duration::from_secs(1_000) };
 const HOUR: u64 = 3_600_000;
 const DAY: u64 = 24 * HOUR;
 /// How long after an outage a late read is still its fault.
@@ -169,7 +170,7 @@ impl Life {
             policy,
             seed,
             dice,
-            start: at(0.0),
+            start: START,
             now: 0,
             end,
             beat: u64::try_from(beat.as_millis()).unwrap(),
