@@ -113,6 +113,7 @@ fn read(file: Option<PathBuf>) -> Result<Secret, String> {
 }
 
 /// A member is a bare key, or a document.
+#[expect(clippy::disallowed_methods, reason = "a document of several secrets is taken apart")]
 fn many(document: &Secret) -> Result<Vec<(CredentialId, Secret)>, String> {
     let object: serde_json::Map<String, Value> = serde_json::from_str(document.expose()).map_err(|error| {
         format!("an import is one JSON object, names to secrets (line {}, column {})", error.line(), error.column())
@@ -203,6 +204,7 @@ async fn list(context: &Context, json: bool) -> Result<(), Trouble> {
     Ok(())
 }
 
+#[expect(clippy::disallowed_methods, reason = "read to show everything but its secrets")]
 async fn show(context: &Context, name: &CredentialId) -> Result<(), Trouble> {
     let client = Client::operator(context);
     if client.is_answering().await? {

@@ -41,6 +41,7 @@ pub(super) enum Opener {
 
 impl Opener {
     #[cfg(feature = "postgres")]
+    #[expect(clippy::disallowed_methods, reason = "the database's URL holds its password")]
     pub(super) fn postgres(url: &Secret) -> Result<Self, LedgerError> {
         let options: sqlx::postgres::PgConnectOptions = url.expose().parse().map_err(|_| {
             // The parser's own text may quote the URL.
