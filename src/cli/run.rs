@@ -52,9 +52,13 @@ pub async fn run(context: Context, args: Args) -> ExitCode {
         Ok(daemon) => daemon,
         Err(error) => {
             tracing::error!("credd does not start");
-            eprintln!("error: {error}");
+            match &error {
+                // As they stand where a check or a bad file prints them.
+                StartError::Impossible(problems) => note!("{problems}"),
+                _ => note!("error: {error}"),
+            }
             return match error {
-                StartError::Settings(_) => ExitCode::from(EXIT_SETTINGS),
+                StartError::Impossible(_) | StartError::Settings(_) => ExitCode::from(EXIT_SETTINGS),
                 StartError::Environment(_) => ExitCode::FAILURE,
                 StartError::Credentials(_) => ExitCode::from(EXIT_CREDENTIALS),
             };

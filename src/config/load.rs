@@ -34,10 +34,15 @@ pub struct Loaded {
 impl Loaded {
     /// What somebody who knows more than the settings finds wrong with one of them, with its place in the file.
     pub fn problem(&self, at: &str, message: impl Into<String>, help: impl Into<String>) -> Problem {
+        Problem { help: Some(help.into()), ..self.told(at, message) }
+    }
+
+    /// The same where the message says what to do.
+    pub(super) fn told(&self, at: &str, message: impl Into<String>) -> Problem {
         let path = self.path.as_deref().unwrap_or(Path::new(""));
         // Without its text the setting is still named.
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        Document::parse(path, &text).0.problem(at, message, Some(help.into()))
+        Document::parse(path, &text).0.problem(at, message, None)
     }
 }
 

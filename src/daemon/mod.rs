@@ -16,7 +16,7 @@ mod time;
 pub use admin::{put, remove};
 pub use places::{Places, places};
 pub use ports::{LedgerDocuments, LedgerOutbox};
-pub use possible::impossible;
+pub use possible::{Examined, Open, examine};
 pub use residents::Residents;
 pub use resources::{Resources, ledger, ledger_to_read};
 pub use startup::Refused;
@@ -121,6 +121,8 @@ pub struct Daemon {
     pulse: Pulse,
     fleet: Arc<tokio::sync::Mutex<Option<Fleet>>>,
     faces: Vec<JoinHandle<()>>,
+        let references = Arc::new(References::new(loaded.path.as_deref(), environment.redactor.clone()));
+        possible::examine(&loaded, &references)?.verdict().map_err(StartError::Impossible)?;
     stop_faces: CancellationToken,
     oncall: pagers::Running,
     channels: house::Channels,
@@ -219,6 +221,7 @@ impl Daemon {
         let looks = fleet.watch(resources.assignments(&config)?).await;
         // Not before all are published: a reader that comes early must not hear that its credential does not exist.
         faces.push(tokio::spawn(socket::serve(door, socket_parts, limits, stop_faces.clone())));
+        let reloader = reloader.judged_by(possible::judge(references));
         looks.wait(FIRST_LOOK).await;
         let refused = startup::judge(&config, &subscriber.list(), &known, clock.now().wall);
         if !refused.is_empty() {

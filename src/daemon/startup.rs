@@ -5,11 +5,28 @@ use std::{collections::BTreeSet, fmt};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    config::{Config, Startup},
+    config::{Config, Problems, Startup},
     credential::CredentialId,
     lifecycle::State,
     publish::{Criticality, View},
 };
+
+/// Why a daemon does not start. Each text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings can come to nothing, as `credd check --offline` says.
+    #[error("{0}")]
+    Impossible(Problems),
+    /// A part cannot be built from the settings.
+    #[error("{0}")]
+    Settings(String),
+    /// The ledger cannot be opened, or a listener not bound.
+    #[error("{0}")]
+    Environment(String),
+    /// Required credentials are bad, and were never seen good.
+    #[error("{0}")]
+    Credentials(Refused),
+}
 
 /// Required credentials that are bad and that the ledger has never seen good: a line each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

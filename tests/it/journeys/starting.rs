@@ -153,6 +153,34 @@ async fn rf05_kill_9_loses_nothing_that_the_provider_gave() {
     let running = world.launched().await;
     assert!(world.run(&["refresh", "bot"]).status.success());
     let before = world.read("bot").await;
+/// FM-71 at a start: what `credd check` holds against the settings, `credd run` holds against them too.
+#[tokio::test(flavor = "multi_thread")]
+async fn fm71_a_start_refuses_what_a_check_finds_in_the_same_words() {
+    for (table, words) in [
+        ("provider = \"stripe\"\nkind = \"refresh_token\"", "provider stripe has no token endpoint"),
+        ("provider = \"github\"\nkind = \"aws_session\"", "makes no sessions of an access key"),
+    ] {
+        let mut world = World::new().await;
+        world.tables(&format!("[credentials.never]\n{table}"));
+        world.write_settings();
+        let checked = world.run(&["check", "--offline"]);
+        let told = out(&checked);
+        let line = told.lines().find(|line| line.contains(words)).unwrap_or_else(|| panic!("{told}"));
+        let output = world.run(&["run"]);
+        assert_eq!((checked.status.code(), output.status.code()), (Some(78), Some(78)), "{}", err(&output));
+        assert!(err(&output).lines().any(|other| other == line), "{line}\n{}", err(&output));
+        assert!(!world.path("state").exists(), "a start that cannot be leaves nothing behind");
+    }
+    let mut world = World::new().await;
+    world.tables("[pager.channels.hook]\nkind = \"webhook\"\nurl = \"https://on-call.example.com\"\nsecrets = [{ file = \"nowhere\" }]");
+    world.write_settings();
+    let (checked, output) = (world.run(&["check", "--offline"]), world.run(&["run"]));
+    assert_eq!((checked.status.code(), output.status.code()), (Some(78), Some(78)), "{}", err(&output));
+    for said in [out(&checked), err(&output)] {
+        assert!(said.contains("pager.channels.hook.secrets[0]: file") && said.contains("cannot be read"), "{said}");
+    }
+}
+
     running.kill();
     let running = world.launched().await;
     let after = world.read("bot").await;
