@@ -105,10 +105,13 @@ pub fn judge(config: &Config, views: &[View], known: &BTreeSet<CredentialId>, no
 
 fn is_ours(view: &View) -> bool {
     use crate::credential::Failure::ClientMisconfigured;
-    view.problem.as_ref().is_some_and(|problem| problem.failure == ClientMisconfigured)
+    view.problem.as_ref().is_some_and(|problem| problem.failure.failure() == Some(ClientMisconfigured))
 }
 
 fn is_outage(problem: &crate::publish::Problem) -> bool {
     use crate::credential::Failure as F;
-    matches!(problem.failure, F::UpstreamUnavailable | F::RateLimitReached | F::Unclassified | F::NotACredentialFailure)
+    matches!(
+        problem.failure.failure(),
+        Some(F::UpstreamUnavailable | F::RateLimitReached | F::Unclassified | F::NotACredentialFailure)
+    )
 }
