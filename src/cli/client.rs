@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use super::{Context, EXIT_NO_DAEMON};
+use super::{Context, EXIT_NO_DAEMON, out::note};
 use crate::{credential::Secret, daemon};
 
 /// A daemon's answer.
@@ -132,7 +132,7 @@ impl Answer {
 
 /// Says why there was no answer, with the exit code for it.
 pub fn no_answer(error: &ClientError) -> ExitCode {
-    eprintln!("error: {error}");
+    note!("error: {error}");
     match error {
         ClientError::NoDaemon(_) => ExitCode::from(EXIT_NO_DAEMON),
         _ => ExitCode::FAILURE,

@@ -14,7 +14,7 @@ use super::{
     Context,
     client::{Answer, Client},
     offline::{self, Trouble},
-    out::say,
+    out::{note, say},
 };
 use crate::{
     clock::SystemClock,
@@ -98,7 +98,7 @@ fn read(file: Option<PathBuf>) -> Result<Secret, String> {
             .map_err(|error| format!("{}: {error}", path.display())),
         None => {
             if std::io::stdin().is_terminal() {
-                eprintln!("reading the secret from the terminal; end with Ctrl-D (better: pipe it in, or --file)");
+                note!("reading the secret from the terminal; end with Ctrl-D (better: pipe it in, or --file)");
             }
             std::io::stdin()
                 .lock()
@@ -172,7 +172,7 @@ async fn unread(context: &Context, secrets: &[(CredentialId, Secret)]) {
         .collect();
     for (name, _) in secrets.iter().filter(|(name, _)| !places.contains(&name.as_str())) {
         let hint = config::did_you_mean(name.as_str(), places.iter().copied()).map(|hint| format!("; {hint}"));
-        eprintln!(
+        note!(
             "warning: no credential of the settings reads {name}{}",
             hint.unwrap_or_else(|| format!("; [credentials.{name}] is to be added"))
         );

@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Context, EXIT_CREDENTIALS, EXIT_SETTINGS};
+use super::{Context, EXIT_CREDENTIALS, EXIT_SETTINGS, out::note};
 use crate::{
     catalogue::Catalogue,
     clock::{Clock, SystemClock},
@@ -27,14 +27,14 @@ pub async fn run(context: Context, args: Args) -> ExitCode {
     let loaded = match load(&context) {
         Ok(loaded) => loaded,
         Err(problems) => {
-            eprintln!("{problems}");
+            note!("{problems}");
             return ExitCode::from(EXIT_SETTINGS);
         }
     };
     let telemetry = match telemetry::init(&loaded.config.log, args.log_level.as_deref()) {
         Ok(telemetry) => telemetry,
         Err(error) => {
-            eprintln!("error: {error}");
+            note!("error: {error}");
             return ExitCode::from(EXIT_SETTINGS);
         }
     };
@@ -72,7 +72,7 @@ pub async fn run(context: Context, args: Args) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: signals cannot be received: {error}");
+            note!("error: signals cannot be received: {error}");
             ExitCode::FAILURE
         }
     }

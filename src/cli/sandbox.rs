@@ -4,7 +4,7 @@ use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::Args;
 
-use super::out::say;
+use super::out::{note, say};
 use crate::{
     credential::Secret,
     sandbox::{Client, NewGrant, Options, Profile, Running, Sandbox},
@@ -64,7 +64,7 @@ pub async fn run(args: SandboxArgs) -> ExitCode {
     let sandbox = match Sandbox::start(options).await {
         Ok(sandbox) => sandbox,
         Err(error) => {
-            eprintln!("credd sandbox: {error}");
+            note!("credd sandbox: {error}");
             return ExitCode::FAILURE;
         }
     };
