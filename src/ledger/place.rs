@@ -253,7 +253,7 @@ pub(super) async fn inspect(path: &Path, sealer: &Sealer) -> Result<(), LedgerEr
             return Err(damaged("its -wal file is that of another ledger, or of another time"));
         }
         schema::version(&mut conn).await?;
-        schema::check_key(&mut conn, sealer).await
+        schema::check_key(&mut conn, sealer).await.map(drop)
     }
     .await;
     conn.close().await;
