@@ -97,7 +97,7 @@ enum Verb {
     Explain(explain::Args),
     /// Show or check what the catalogue knows of providers.
     Providers(providers::Args),
-    /// Show or export the replies that no rule matched.
+    /// Show, export or dismiss the replies that no rule matched.
     Unclassified(unclassified::Args),
     /// Show, verify or export the audit log.
     Audit(audit::Args),
