@@ -25,6 +25,9 @@ const WRAPPED: usize = NONCE_LEN + KEY + TAG;
 const FORM: u8 = 1;
 const WRAP: &str = "credd data key";
 const CHECK: &str = "credd key check";
+/// Both derived keys have labels of their own, so that no tag of one is ever good for the other.
+const FINGERPRINTS: &[u8] = b"credd fingerprints";
+const SIGNATURES: &[u8] = b"credd signatures";
 
 /// One message for a wrong key and for damaged data: the difference would be an oracle (FM-36).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +67,7 @@ pub enum KeyError {
 pub struct Sealer {
     wrap: RandomizedNonceKey,
     fingerprints: hmac::Key,
+    signatures: hmac::Key,
 }
 
 impl fmt::Debug for Sealer {
@@ -75,12 +79,14 @@ impl fmt::Debug for Sealer {
 impl Sealer {
     fn new(key: &[u8; KEY]) -> Self {
         let derived = hkdf::Salt::none(hkdf::HKDF_SHA256).extract(key);
-        let okm =
-            derived.expand(&[b"credd fingerprints"], hmac::HMAC_SHA256).expect("32 bytes are within HKDF's reach");
-        Self { wrap: aead(key), fingerprints: okm.into() }
+        let key_for = |label: &[u8]| -> hmac::Key {
+            derived.expand(&[label], hmac::HMAC_SHA256).expect("32 bytes are within HKDF's reach").into()
+        };
+        Self { wrap: aead(key), fingerprints: key_for(FINGERPRINTS), signatures: key_for(SIGNATURES) }
     }
 
     /// A key that came by reference: 32 bytes in base64.
+    #[expect(clippy::disallowed_methods, reason = "the key that everything else is sealed with")]
     pub fn from_base64(key: &Secret) -> Result<Self, KeyError> {
         Self::decode(key.expose(), || "the reference in `ledger.key`".into())
     }
@@ -170,20 +176,36 @@ impl Sealer {
         key.as_slice().try_into().map(Zeroizing::new).map_err(|_| SealError)
     }
 
-    /// A record by which [`Sealer::check`] knows this key again.
-    pub fn check_value(&self) -> Vec<u8> {
-        self.seal(CHECK, CHECK.as_bytes())
+    /// A record by which [`Sealer::check`] knows this key again. What it says nobody can change without the key.
+    pub fn check_value(&self, says: &str) -> Vec<u8> {
+        self.seal(CHECK, says.as_bytes())
     }
 
-    /// Whether that check value was made with this key.
-    pub fn check(&self, value: &[u8]) -> Result<(), SealError> {
-        self.open(CHECK, value).map(drop)
+    /// What that check value says, if it was made with this key.
+    pub fn check(&self, value: &[u8]) -> Result<String, SealError> {
+        let said = self.open(CHECK, value)?;
+        String::from_utf8(said.to_vec()).map_err(|_| SealError)
+    }
+
+    /// Signs what may be read by all and changed by nobody without the key. `what` says which kind of thing it is: no
+    /// signature of one kind is good for another.
+    pub fn sign(&self, what: &str, text: &[u8]) -> Vec<u8> {
+        hmac::sign(&self.signatures, &signed(what, text)).as_ref().to_vec()
+    }
+
+    /// Whether that was signed with this key. In constant time.
+    pub fn is_signed(&self, what: &str, text: &[u8], signature: &[u8]) -> bool {
+        hmac::verify(&self.signatures, &signed(what, text), signature).is_ok()
     }
 
     /// The one form in which a token may be logged or compared in the open.
     pub fn fingerprint(&self, secret: &Secret) -> Fingerprint {
         Fingerprint::of(secret, &self.fingerprints)
     }
+}
+
+fn signed(what: &str, text: &[u8]) -> Vec<u8> {
+    [what.as_bytes(), b"\0", text].concat()
 }
 
 fn aead(key: &[u8]) -> RandomizedNonceKey {
@@ -249,8 +271,8 @@ mod tests {
         let wrong = sealer(2).open("x", &sealed).unwrap_err();
         let damaged = sealer(1).open("x", &sealed[1..]).unwrap_err();
         assert_eq!(wrong.to_string(), damaged.to_string());
-        assert!(sealer(1).check(&sealer(1).check_value()).is_ok());
-        assert!(sealer(2).check(&sealer(1).check_value()).is_err());
+        assert_eq!(sealer(1).check(&sealer(1).check_value("says")).unwrap(), "says");
+        assert!(sealer(2).check(&sealer(1).check_value("says")).is_err());
     }
 
     #[test]
@@ -273,7 +295,7 @@ mod tests {
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         let (second, made) = Sealer::from_file_or_new(&path).unwrap();
         assert!(!made);
-        second.check(&first.check_value()).unwrap();
+        second.check(&first.check_value("")).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let error = Sealer::from_file_or_new(&path).unwrap_err().to_string();
         assert!(error.contains("0640") && error.contains("chmod 0600"), "{error}");
@@ -286,6 +308,20 @@ mod tests {
             assert!(error.contains("32 bytes") && !error.contains("canary"), "{error}");
         }
         Sealer::from_base64(&Secret::new(STANDARD.encode([7; 32]))).unwrap();
+    }
+
+    #[test]
+    fn t37_a_signature_is_good_for_one_thing_under_one_key() {
+        let signature = sealer(1).sign("head", b"text");
+        assert!(sealer(1).is_signed("head", b"text", &signature));
+        for (key, what, text) in
+            [(2, "head", &b"text"[..]), (1, "heads", b"text"), (1, "head", b"texT"), (1, "headt", b"ext")]
+        {
+            assert!(!sealer(key).is_signed(what, text, &signature), "{key} {what}");
+        }
+        assert!(!sealer(1).is_signed("head", b"text", b""));
+        let fingerprint = hmac::sign(&sealer(1).fingerprints, &signed("head", b"text"));
+        assert_ne!(fingerprint.as_ref(), signature, "the keys differ");
     }
 
     #[test]

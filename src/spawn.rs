@@ -79,6 +79,7 @@ impl Drop for Group {
 }
 
 /// Runs a program to its end.
+#[expect(clippy::disallowed_methods, reason = "the input of the program that is started")]
 pub async fn run(run: Run, clock: &dyn Clock) -> Result<Finished, SpawnError> {
     let program = run.program.display().to_string();
     keep_descriptors();

@@ -9,7 +9,7 @@ use super::{
     Context,
     client::Client,
     offline::{self, Trouble},
-    out::{Out, say},
+    out::{Out, note, say},
 };
 use crate::{
     config::Loaded,
@@ -61,27 +61,31 @@ async fn whole(context: &Context, verb: &Verb) -> Result<ExitCode, Trouble> {
     let code = match verb {
         Verb::Verify => match ledger.audit().verify().await {
             Ok(Verified { entries: 0, .. }) => {
-                eprintln!(
+                note!(
                     "error: the audit log in {place} is empty, so nothing was verified; is it the ledger you mean \
                      (--socket, --config)? A daemon writes the first entry with its first credential"
                 );
                 ExitCode::FAILURE
             }
             Ok(verified) => {
-                let Verified { entries, chains } = verified;
-                say!("the audit log in {place} is whole: {entries} entries in {chains} chains");
+                let Verified { entries, chains, signed } = verified;
+                let ends = match signed {
+                    true => "their ends are signed with the ledger's key",
+                    false => "their ends are not signed yet, which the next start of this credd does",
+                };
+                say!("the audit log in {place} is whole: {entries} entries in {chains} chains; {ends}");
                 ExitCode::SUCCESS
             }
             Err(broken) => {
-                eprintln!("error: {place}: {broken}");
+                note!("error: {place}: {broken}");
                 ExitCode::FAILURE
             }
         },
         Verb::Export => {
-            eprintln!("exporting the audit log in {place}");
+            note!("exporting the audit log in {place}");
             match ledger.audit().export(&mut Out).await {
                 Err(error) if Out::is_open() => {
-                    eprintln!("error: {error}");
+                    note!("error: {error}");
                     ExitCode::FAILURE
                 }
                 // Otherwise what became of the output decides.

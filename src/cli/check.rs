@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     config::{self, Finding, Loaded, Problem, Problems, References},
-    daemon,
+    daemon::{self, Examined, Open},
     telemetry::Redactor,
 };
 
@@ -37,20 +37,24 @@ pub struct Report {
     pub settings: Result<Loaded, Problems>,
     /// The references of good settings, each followed as far as files and variables go.
     pub references: Vec<Finding>,
+    /// Placeholders that only a secret can fill.
+    pub open: Vec<Open>,
 }
 
 /// Checks the settings and what they point at on this machine. `providers` are the names that the catalogue knows.
 pub fn offline(config: Option<&Path>, providers: &[String], redactor: Redactor) -> Report {
-    let settings = config::load(config, providers).and_then(|loaded| match daemon::impossible(&loaded) {
-        Ok(problems) if !problems.is_empty() => Err(Problems(problems)),
-        // A catalogue that does not load is told when it is opened.
-        _ => Ok(loaded),
-    });
-    let references = match &settings {
-        Ok(loaded) => References::new(loaded.path.as_deref(), redactor).check(&loaded.config),
-        Err(_) => vec![],
+    let loaded = match config::load(config, providers) {
+        Ok(loaded) => loaded,
+        Err(problems) => return Report { settings: Err(problems), references: vec![], open: vec![] },
     };
-    Report { settings, references }
+    let references = References::new(loaded.path.as_deref(), redactor);
+    // A catalogue that does not load is told when it is opened.
+    let Examined { problems, references } = daemon::examine(&loaded, &references).unwrap_or_default();
+    if !problems.is_empty() {
+        return Report { settings: Err(Problems(problems)), references, open: vec![] };
+    }
+    let open = daemon::left_open(&loaded).unwrap_or_default();
+    Report { settings: Ok(loaded), references, open }
 }
 
 impl Report {
@@ -83,27 +87,29 @@ impl Report {
         }
         for Finding { path, reference, problem } in &self.references {
             match problem {
-                Some(problem) => writeln!(out, "[ failure ] {path}: {problem}")?,
+                Some(problem) => writeln!(out, "[ failure ] {}", problem.one_line())?,
                 None => writeln!(out, "[ success ] {path}: {reference}")?,
             }
+        }
+        for Open { problem, .. } in &self.open {
+            writeln!(out, "[ warning ] {}", problem.one_line())?;
         }
         Ok(())
     }
 
     /// For a machine.
     pub fn json(&self) -> Value {
-        let problem = |one: &Problem| {
+        let problem = |severity: &str, one: &Problem| {
             json!({
-                "severity": "failure", "file": one.file, "line": one.line, "column": one.column,
+                "severity": severity, "file": one.file, "line": one.line, "column": one.column,
                 "path": one.path, "message": one.message, "help": one.help,
             })
         };
         let mut diagnostics: Vec<Value> = vec![];
-        diagnostics.extend(self.settings.as_ref().err().iter().flat_map(|problems| &problems.0).map(problem));
-        diagnostics.extend(self.references.iter().filter_map(|finding| {
-            let message = finding.problem.as_ref()?;
-            Some(json!({ "severity": "failure", "path": finding.path, "message": message }))
-        }));
+        let of_settings = self.settings.as_ref().err().into_iter().flat_map(|problems| &problems.0);
+        let of_references = self.references.iter().filter_map(|finding| finding.problem.as_ref());
+        diagnostics.extend(of_settings.chain(of_references).map(|one| problem("failure", one)));
+        diagnostics.extend(self.open.iter().map(|open| problem("warning", &open.problem)));
         let data = self.settings.as_ref().ok().map(|loaded| {
             json!({
                 "path": loaded.path, "sha256_prefix": loaded.sha256_prefix,
@@ -165,6 +171,19 @@ mod tests {
     }
 
     #[test]
+    fn a_placeholder_that_the_settings_leave_open_is_told_with_the_line_to_add() {
+        let text = "\n[credentials.mail]\nprovider = \"microsoft_entra\"\nkind = \"refresh_token\"\n";
+        let (open, shown) = report_of(text, &["microsoft_entra"]);
+        let line = shown.lines().find(|line| line.starts_with("[ warning ]") && line.contains("{tenant}"));
+        let line = line.unwrap_or_else(|| panic!("{shown}"));
+        assert!(line.contains(":2:14: credentials.mail: ") && line.contains("upstream.with.tenant = "), "{line}");
+        assert_eq!(open.json()["diagnostics"][0]["line"], 2);
+        assert_eq!(open.exit_code(), 0, "its secret may hold the tenant");
+        let filled = format!("{text}upstream.with.tenant = \"contoso\"\n");
+        assert!(!report_of(&filled, &["microsoft_entra"]).1.contains("{tenant}"));
+    }
+
+    #[test]
     fn bad_settings_and_bad_references_exit_with_78() {
         let (bad, shown) = report("[credentials.a]\nprovider = \"githup\"\nkind = \"pat\"\n[log]\nlevle = 1\n");
         assert_eq!(bad.exit_code(), 78);
@@ -174,6 +193,6 @@ mod tests {
         assert!(shown.contains("cannot be used here: its port is above 65535"), "{shown}");
         let (bad, shown) = report("[ledger]\nkey = { file = \"nowhere\" }\n");
         assert_eq!(bad.exit_code(), 78);
-        assert!(shown.contains("[ failure ] ledger.key: file") && shown.contains("cannot be read"), "{shown}");
+        assert!(shown.contains(":2:1: ledger.key: file") && shown.contains("cannot be read"), "{shown}");
     }
 }

@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use super::{Context, EXIT_NO_DAEMON};
+use super::{Context, EXIT_NO_DAEMON, out::note};
 use crate::{credential::Secret, daemon};
 
 /// A daemon's answer.
@@ -81,6 +81,7 @@ impl Client {
     }
 
     /// One request, one answer.
+    #[expect(clippy::disallowed_methods, reason = "a document on its way to the daemon")]
     pub async fn ask(&self, method: Method, path: &str, body: Option<&Secret>) -> Result<Answer, ClientError> {
         let stream = self.connect().await?;
         let broken = |error: hyper::Error| ClientError::Broken(self.socket.clone(), error.to_string());
@@ -99,6 +100,7 @@ impl Client {
 
 impl Answer {
     /// The body as JSON.
+    #[expect(clippy::disallowed_methods, reason = "the daemon's answer is read")]
     pub fn json(&self) -> Value {
         serde_json::from_str(self.body.expose()).unwrap_or(Value::Null)
     }
@@ -130,7 +132,7 @@ impl Answer {
 
 /// Says why there was no answer, with the exit code for it.
 pub fn no_answer(error: &ClientError) -> ExitCode {
-    eprintln!("error: {error}");
+    note!("error: {error}");
     match error {
         ClientError::NoDaemon(_) => ExitCode::from(EXIT_NO_DAEMON),
         _ => ExitCode::FAILURE,

@@ -14,7 +14,7 @@ use super::{
     Context,
     client::{Answer, Client},
     offline::{self, Trouble},
-    out::say,
+    out::{note, say},
 };
 use crate::{
     clock::SystemClock,
@@ -98,7 +98,7 @@ fn read(file: Option<PathBuf>) -> Result<Secret, String> {
             .map_err(|error| format!("{}: {error}", path.display())),
         None => {
             if std::io::stdin().is_terminal() {
-                eprintln!("reading the secret from the terminal; end with Ctrl-D (better: pipe it in, or --file)");
+                note!("reading the secret from the terminal; end with Ctrl-D (better: pipe it in, or --file)");
             }
             std::io::stdin()
                 .lock()
@@ -113,6 +113,7 @@ fn read(file: Option<PathBuf>) -> Result<Secret, String> {
 }
 
 /// A member is a bare key, or a document.
+#[expect(clippy::disallowed_methods, reason = "a document of several secrets is taken apart")]
 fn many(document: &Secret) -> Result<Vec<(CredentialId, Secret)>, String> {
     let object: serde_json::Map<String, Value> = serde_json::from_str(document.expose()).map_err(|error| {
         format!("an import is one JSON object, names to secrets (line {}, column {})", error.line(), error.column())
@@ -171,7 +172,7 @@ async fn unread(context: &Context, secrets: &[(CredentialId, Secret)]) {
         .collect();
     for (name, _) in secrets.iter().filter(|(name, _)| !places.contains(&name.as_str())) {
         let hint = config::did_you_mean(name.as_str(), places.iter().copied()).map(|hint| format!("; {hint}"));
-        eprintln!(
+        note!(
             "warning: no credential of the settings reads {name}{}",
             hint.unwrap_or_else(|| format!("; [credentials.{name}] is to be added"))
         );
@@ -203,6 +204,7 @@ async fn list(context: &Context, json: bool) -> Result<(), Trouble> {
     Ok(())
 }
 
+#[expect(clippy::disallowed_methods, reason = "read to show everything but its secrets")]
 async fn show(context: &Context, name: &CredentialId) -> Result<(), Trouble> {
     let client = Client::operator(context);
     if client.is_answering().await? {

@@ -10,6 +10,7 @@ use std::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::out::note;
 use crate::{
     catalogue::{Catalogue, PRESENTED, Provider, Refusal, SURFACES, Surface},
     credential::{Reply, Verdict},
@@ -64,7 +65,7 @@ pub fn run(args: &Args, now: Timestamp, input: &mut impl BufRead, output: &mut i
         Err(code) => return code,
     };
     for problem in &problems {
-        eprintln!("warning: {problem} (the file is ignored)");
+        note!("warning: {problem} (the file is ignored)");
     }
     let now = args.now.unwrap_or(now);
     let done =
@@ -74,7 +75,7 @@ pub fn run(args: &Args, now: Timestamp, input: &mut impl BufRead, output: &mut i
         // The reader of our output has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            note!("error: {error}");
             ExitCode::from(74)
         }
     }
@@ -229,11 +230,11 @@ fn one(
     input.take(64 << 20).read_to_end(&mut dump)?;
     let replies = super::dump::replies(&dump);
     if replies.is_empty() {
-        eprintln!("error: standard input holds no reply; pipe `curl -si …` into it, or a HAR file");
+        note!("error: standard input holds no reply; pipe `curl -si …` into it, or a HAR file");
         return Ok(ExitCode::from(65));
     }
     let Some(provider) = catalogue.provider(&args.provider) else {
-        eprintln!("error: no provider is called {:?}; `credd providers list` names them", args.provider);
+        note!("error: no provider is called {:?}; `credd providers list` names them", args.provider);
         return Ok(ExitCode::from(64));
     };
     for (at, reply) in replies.iter().enumerate() {

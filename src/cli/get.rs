@@ -6,14 +6,18 @@ use std::{
 };
 
 use http::Method;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::{
     Context,
     client::{Client, no_answer},
-    out::{Out, say},
+    out::{Out, note, say},
 };
-use crate::credential::{CredentialId, Secret};
+use crate::{
+    clock::{Clock, SystemClock},
+    credential::{CredentialId, Secret},
+};
 
 /// `credd get NAME`.
 #[derive(Debug, Clone, clap::Args)]
@@ -30,9 +34,9 @@ pub struct Args {
     /// Print it as another program expects it: `aws` is what `credential_process` of the AWS CLI and SDKs reads.
     #[arg(long, value_enum, conflicts_with = "json")]
     pub format: Option<Format>,
-    /// Time left that the token must have ("90s", "10m"); joins or starts a refresh.
+    /// Time left that the token should have ("90s", "10m"); joins or starts a refresh, and warns where that did not help.
     #[arg(long, value_name = "TIME")]
-    pub min_ttl: Option<jiff::SignedDuration>,
+    pub min_ttl: Option<SignedDuration>,
 }
 
 /// Forms of other programs.
@@ -52,9 +56,9 @@ pub async fn run(context: Context, args: Args) -> ExitCode {
     };
     let json = answer.json();
     if !answer.is_success() {
-        eprintln!("error: {}", answer.detail());
+        note!("error: {}", answer.detail());
         if let Some(next) = answer.next_step() {
-            eprintln!("next: {next}");
+            note!("next: {next}");
         }
         return ExitCode::FAILURE;
     }
@@ -67,8 +71,11 @@ pub async fn run(context: Context, args: Args) -> ExitCode {
         _ => None,
     };
     if let Some(wrong) = wrong {
-        eprintln!("error: {} {wrong}", args.name);
+        note!("error: {} {wrong}", args.name);
         return ExitCode::FAILURE;
+    }
+    if let Some(short) = too_short(&json, args.min_ttl, SystemClock.now().wall) {
+        note!("warning: {} {short}", args.name);
     }
     let hidden = std::io::stdout().is_terminal() && !args.reveal;
     let printed = if hidden {
@@ -91,6 +98,19 @@ pub async fn run(context: Context, args: Args) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// That a token does not live as long as it should: the daemon has done what it could.
+fn too_short(answer: &Value, wanted: Option<SignedDuration>, now: Timestamp) -> Option<String> {
+    let wanted = wanted?;
+    let end: Timestamp = answer["expires_at"].as_str()?.parse().ok()?;
+    let left = SignedDuration::from_secs(end.duration_since(now).as_secs());
+    (left < wanted).then(|| {
+        format!(
+            "lives {left:#} more, less than the {wanted:#} asked for: no refresh brought more (its provider's tokens may \
+             live no longer; `credd status` shows whether refreshing fails)"
+        )
+    })
+}
+
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html>
 fn credential_process(answer: &Value) -> Secret {
     let members = [
@@ -107,9 +127,26 @@ fn credential_process(answer: &Value) -> Secret {
     Secret::new(Value::Object(version.into_iter().chain(members).collect()).to_string())
 }
 
+#[expect(clippy::disallowed_methods, reason = "the person asked for the token")]
 fn print(secret: &Secret) -> std::io::Result<()> {
     let mut out = Out;
     out.write_all(secret.expose().as_bytes())?;
     out.write_all(b"\n")?;
     out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_lives_too_short_is_told() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let answer = serde_json::json!({ "expires_at": (now + SignedDuration::from_secs(90)).to_string() });
+        let told = |wanted| too_short(&answer, Some(SignedDuration::from_secs(wanted)), now);
+        assert_eq!(told(90), None);
+        assert!(told(91).unwrap().starts_with("lives 1m 30s more, less than the 1m 31s asked for"), "{:?}", told(91));
+        assert_eq!(too_short(&answer, None, now), None);
+        assert_eq!(too_short(&Value::Null, Some(SignedDuration::from_secs(1)), now), None, "no known end");
+    }
 }

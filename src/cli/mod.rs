@@ -22,7 +22,7 @@ pub mod explain;
 pub mod get;
 mod offline;
 pub mod operate;
-mod out;
+pub(crate) mod out;
 pub mod providers;
 mod reach;
 pub mod run;
@@ -39,7 +39,7 @@ use std::{
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use self::out::Out;
+use self::out::{Out, note};
 use crate::clock::{Clock, SystemClock};
 
 /// The daemon does not start: required credentials are bad.
@@ -97,7 +97,7 @@ enum Verb {
     Explain(explain::Args),
     /// Show or check what the catalogue knows of providers.
     Providers(providers::Args),
-    /// Show or export the replies that no rule matched.
+    /// Show, export or dismiss the replies that no rule matched.
     Unclassified(unclassified::Args),
     /// Show, verify or export the audit log.
     Audit(audit::Args),
@@ -163,7 +163,7 @@ fn block_on(verb: impl Future<Output = ExitCode>) -> ExitCode {
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(verb),
         Err(error) => {
-            eprintln!("error: threads cannot be started: {error}");
+            note!("error: threads cannot be started: {error}");
             ExitCode::from(70)
         }
     }

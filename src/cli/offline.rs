@@ -7,6 +7,7 @@ use http::Method;
 use super::{
     Context, EXIT_SETTINGS,
     client::{Client, ClientError, no_answer},
+    out::note,
 };
 use crate::{
     clock::SystemClock,
@@ -32,12 +33,12 @@ impl Trouble {
     pub fn report(self) -> ExitCode {
         match self {
             Self::Settings(problems) => {
-                eprintln!("{problems}");
+                note!("{problems}");
                 ExitCode::from(EXIT_SETTINGS)
             }
             Self::Client(error) => no_answer(&error),
             Self::Other(_) => {
-                eprintln!("error: {self}");
+                note!("error: {self}");
                 ExitCode::FAILURE
             }
         }
@@ -133,7 +134,7 @@ pub async fn write(context: &Context) -> Result<Ledger, Trouble> {
             Some(_) => "",
         };
         let uid = rustix::process::geteuid().as_raw();
-        eprintln!(
+        note!(
             "made a new ledger {}{key}, both of uid {uid}: the daemon must run as that user, or be given them (chown)",
             path.display()
         );

@@ -7,7 +7,7 @@ use http::Method;
 use super::{
     Context,
     client::{Client, no_answer},
-    out::say,
+    out::{note, say},
 };
 use crate::credential::CredentialId;
 
@@ -35,9 +35,9 @@ pub async fn run(context: Context, args: Args, verb: &str) -> ExitCode {
     } else if answer.is_success() {
         say!("{}: {} (generation {})", args.name, json["message"].as_str().unwrap_or("done"), json["generation"]);
     } else {
-        eprintln!("error: {}: {}", args.name, answer.detail());
+        note!("error: {}: {}", args.name, answer.detail());
         if let Some(next) = answer.next_step() {
-            eprintln!("next: {next}; `credd status` shows more");
+            note!("next: {next}; `credd status` shows more");
         }
     }
     if answer.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

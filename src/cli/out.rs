@@ -1,4 +1,4 @@
-//! Standard output that may end early: `credd audit | head -3` is no failure of ours.
+//! Standard output and standard error that may end early: `credd audit | head -3` is no failure of ours.
 
 use std::{
     fmt,
@@ -50,7 +50,7 @@ impl Out {
             let pipe = error.kind() == io::ErrorKind::BrokenPipe;
             let before = STATE.swap(if pipe { GONE } else { BROKEN }, Ordering::Relaxed);
             if !pipe && before == OPEN {
-                let _ = writeln!(io::stderr(), "error: standard output cannot be written: {error}");
+                note!("error: standard output cannot be written: {error}");
             }
         }
         done
@@ -81,8 +81,19 @@ impl AsyncWrite for Out {
     }
 }
 
+/// A line for the person who waits, on standard error. Whoever closed it does not want to know.
+pub(crate) fn told(text: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// `println!` that never panics.
 macro_rules! say {
     ($($text:tt)*) => { $crate::cli::out::Out.line(format_args!($($text)*)) };
 }
 pub(super) use say;
+
+/// `eprintln!` that never panics.
+macro_rules! note {
+    ($($text:tt)*) => { $crate::cli::out::told(format_args!($($text)*)) };
+}
+pub(crate) use note;

@@ -16,8 +16,8 @@ use crate::{
     clock::{Clock, SteadyClock, SystemClock},
     config::{Loaded, References},
     credential::CredentialId,
-    daemon::{LedgerDocuments, Resources},
-    store::{SecretStore, embedded::Embedded},
+    daemon::{LedgerDocuments, Open, Resources},
+    store::{Location, SecretStore, embedded::Embedded},
     telemetry::Redactor,
     watcher,
 };
@@ -36,7 +36,7 @@ pub async fn run(context: Context, args: check::Args) -> ExitCode {
     let report = check::offline(context.config.as_deref(), &names, Redactor::default());
     let mut found = Vec::new();
     if let (Ok(loaded), true, false) = (&report.settings, report.is_good(), args.offline) {
-        found = reach(&context, loaded, args.online).await;
+        found = reach(&context, &report, loaded, args.online).await;
     }
     let bad = found.iter().any(|one| one.severity == "failure");
     if args.json {
@@ -62,7 +62,7 @@ pub async fn run(context: Context, args: check::Args) -> ExitCode {
     }
 }
 
-async fn reach(context: &Context, loaded: &Loaded, online: bool) -> Vec<Found> {
+async fn reach(context: &Context, report: &check::Report, loaded: &Loaded, online: bool) -> Vec<Found> {
     let clock = Arc::new(SteadyClock::new(Arc::new(SystemClock)));
     let references = Arc::new(References::new(loaded.path.as_deref(), Redactor::default()));
     let mut found = Vec::new();
@@ -125,6 +125,9 @@ async fn reach(context: &Context, loaded: &Loaded, online: bool) -> Vec<Found> {
                     message,
                 }));
             }
+            for open in &report.open {
+                found.extend(unfilled(&resources, loaded, open).await);
+            }
             if online {
                 found.extend(prove(&resources, loaded, running.then_some(&daemon), &*clock).await);
             }
@@ -134,6 +137,22 @@ async fn reach(context: &Context, loaded: &Loaded, online: bool) -> Vec<Found> {
         ledger.close().await;
     }
     found
+}
+
+/// Whether a secret fills what the settings leave open; nothing where it cannot be read here, or is not there yet.
+async fn unfilled(resources: &Resources, loaded: &Loaded, open: &Open) -> Option<Found> {
+    let credential = loaded.config.credentials.get(&open.credential)?;
+    let at = Location(credential.at.clone().unwrap_or_else(|| open.credential.to_string()));
+    let secret = resources.stores().get(&credential.store)?.load(&at).await.ok()?;
+    let filled = secret.material.other.text(&open.placeholder).is_some_and(|value| !value.is_empty());
+    let path = format!("credentials.{}", open.credential);
+    Some(if filled {
+        Found { severity: "success", path, message: format!("its secret fills {{{}}}", open.placeholder) }
+    } else {
+        let message =
+            format!("neither does its secret have a member {:?}: {}", open.placeholder, open.problem.one_line());
+        Found { severity: "failure", path, message }
+    })
 }
 
 fn embedded_store(severity: &'static str, message: String) -> Found {

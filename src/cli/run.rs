@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Context, EXIT_CREDENTIALS, EXIT_SETTINGS};
+use super::{Context, EXIT_CREDENTIALS, EXIT_SETTINGS, out::note};
 use crate::{
     catalogue::Catalogue,
     clock::{Clock, SystemClock},
@@ -27,14 +27,14 @@ pub async fn run(context: Context, args: Args) -> ExitCode {
     let loaded = match load(&context) {
         Ok(loaded) => loaded,
         Err(problems) => {
-            eprintln!("{problems}");
+            note!("{problems}");
             return ExitCode::from(EXIT_SETTINGS);
         }
     };
     let telemetry = match telemetry::init(&loaded.config.log, args.log_level.as_deref()) {
         Ok(telemetry) => telemetry,
         Err(error) => {
-            eprintln!("error: {error}");
+            note!("error: {error}");
             return ExitCode::from(EXIT_SETTINGS);
         }
     };
@@ -52,9 +52,13 @@ pub async fn run(context: Context, args: Args) -> ExitCode {
         Ok(daemon) => daemon,
         Err(error) => {
             tracing::error!("credd does not start");
-            eprintln!("error: {error}");
+            match &error {
+                // As they stand where a check or a bad file prints them.
+                StartError::Impossible(problems) => note!("{problems}"),
+                _ => note!("error: {error}"),
+            }
             return match error {
-                StartError::Settings(_) => ExitCode::from(EXIT_SETTINGS),
+                StartError::Impossible(_) | StartError::Settings(_) => ExitCode::from(EXIT_SETTINGS),
                 StartError::Environment(_) => ExitCode::FAILURE,
                 StartError::Credentials(_) => ExitCode::from(EXIT_CREDENTIALS),
             };
@@ -68,7 +72,7 @@ pub async fn run(context: Context, args: Args) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: signals cannot be received: {error}");
+            note!("error: signals cannot be received: {error}");
             ExitCode::FAILURE
         }
     }

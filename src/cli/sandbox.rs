@@ -4,7 +4,7 @@ use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::Args;
 
-use super::out::say;
+use super::out::{note, say};
 use crate::{
     credential::Secret,
     sandbox::{Client, NewGrant, Options, Profile, Running, Sandbox},
@@ -64,7 +64,7 @@ pub async fn run(args: SandboxArgs) -> ExitCode {
     let sandbox = match Sandbox::start(options).await {
         Ok(sandbox) => sandbox,
         Err(error) => {
-            eprintln!("credd sandbox: {error}");
+            note!("credd sandbox: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -81,6 +81,7 @@ pub async fn run(args: SandboxArgs) -> ExitCode {
 }
 
 /// The tokens of a sandbox open nothing but the sandbox: here they are shown on purpose.
+#[expect(clippy::disallowed_methods, reason = "whoever rehearses gets the secrets made for it")]
 fn json(sandbox: &Running, args: &SandboxArgs, terms: &NewGrant) -> String {
     let grants: Vec<serde_json::Value> = (0..args.grants)
         .map(|_| {
@@ -99,6 +100,7 @@ fn json(sandbox: &Running, args: &SandboxArgs, terms: &NewGrant) -> String {
     .to_string()
 }
 
+#[expect(clippy::disallowed_methods, reason = "whoever rehearses gets the secrets made for it")]
 fn words(sandbox: &Running, args: &SandboxArgs, terms: &NewGrant) -> String {
     let admin = &sandbox.admin_url;
     let mut text = format!(

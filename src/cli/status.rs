@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{
     Context,
     client::{Client, no_answer},
-    out::{Out, say},
+    out::{Out, note, say},
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -39,7 +39,7 @@ pub async fn run(context: Context, args: Args) -> ExitCode {
         let answer = match client.ask(Method::GET, "/v1/status", None).await {
             Ok(answer) if answer.is_success() => answer,
             Ok(answer) => {
-                eprintln!("error: {}", answer.detail());
+                note!("error: {}", answer.detail());
                 return ExitCode::FAILURE;
             }
             Err(error) => return no_answer(&error),

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     Context,
     client::{Client, no_answer},
-    out::say,
+    out::{note, say},
 };
 use crate::catalogue::Specimen;
 
@@ -20,7 +20,7 @@ pub struct Args {
     pub verb: Verb,
 }
 
-/// `list`, `export`.
+/// `list`, `export`, `rm`.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Verb {
     /// One line for each, the latest first.
@@ -40,14 +40,31 @@ pub enum Verb {
         #[arg(long)]
         provider: Option<String>,
     },
+    /// Dismiss some, once their rule is written or nothing is to be learnt from them. One that comes again is kept again.
+    Rm {
+        /// Which, by id.
+        #[arg(required_unless_present = "all")]
+        ids: Vec<String>,
+        /// All of them.
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+    },
 }
 
 /// Asks the running daemon, which keeps them.
 pub async fn run(context: Context, args: Args) -> ExitCode {
-    let answer = match Client::operator(&context).ask(Method::GET, "/v1/unclassified", None).await {
+    let (method, path) = match &args.verb {
+        Verb::Rm { all: true, .. } => (Method::DELETE, "/v1/unclassified".to_owned()),
+        Verb::Rm { ids, .. } => match ids.iter().find(|id| !is_id(id)) {
+            Some(odd) => return unknown(odd),
+            None => (Method::DELETE, format!("/v1/unclassified/{}", ids.join(","))),
+        },
+        _ => (Method::GET, "/v1/unclassified".to_owned()),
+    };
+    let answer = match Client::operator(&context).ask(method, &path, None).await {
         Ok(answer) if answer.is_success() => answer.json(),
         Ok(answer) => {
-            eprintln!("error: {}", answer.detail());
+            note!("error: {}", answer.detail());
             return ExitCode::FAILURE;
         }
         Err(error) => return no_answer(&error),
@@ -61,6 +78,7 @@ pub async fn run(context: Context, args: Args) -> ExitCode {
         Verb::List { json: true, provider } => say!("{}", Value::from_iter(of(provider).into_iter().cloned())),
         Verb::List { provider, .. } => list(&of(provider)),
         Verb::Export { ids, provider } => return export(&of(provider), ids),
+        Verb::Rm { .. } => say!("{}", answer["message"].as_str().unwrap_or("dismissed")),
     }
     ExitCode::SUCCESS
 }
@@ -77,14 +95,25 @@ fn list(entries: &[&Value]) {
         let (status, seen) = (&entry["status"], &entry["seen"]);
         say!("{:<14} {:<20} {:<15} {status:>6} {seen:>6}  {says}", text("id"), text("provider"), text("surface"));
     }
-    say!("\n`credd unclassified export ID` prints one as the example of a provider's file.");
+    say!(
+        "\n`credd unclassified export ID` prints one as the example of a provider's file, `credd unclassified rm ID` dismisses it."
+    );
+}
+
+/// Whether it could be an id at all: it goes into a path.
+fn is_id(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|c| c.is_ascii_hexdigit())
+}
+
+fn unknown(id: &str) -> ExitCode {
+    note!("error: no unclassified reply is called {id:?}; `credd unclassified list` names them");
+    ExitCode::FAILURE
 }
 
 fn export(entries: &[&Value], ids: &[String]) -> ExitCode {
     let known = |id: &String| entries.iter().any(|entry| entry["id"] == id.as_str());
-    if let Some(unknown) = ids.iter().find(|id| !known(id)) {
-        eprintln!("error: no unclassified reply is called {unknown:?}; `credd unclassified list` names them");
-        return ExitCode::FAILURE;
+    if let Some(id) = ids.iter().find(|id| !known(id)) {
+        return unknown(id);
     }
     for entry in entries.iter().filter(|entry| ids.is_empty() || ids.iter().any(|id| entry["id"] == id.as_str())) {
         let Ok(specimen) = serde_json::from_value::<Specimen>((*entry).clone()) else { continue };

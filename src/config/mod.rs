@@ -14,11 +14,12 @@ mod shape;
 
 pub use check::check;
 pub use difference::{Changes, Difference, difference};
-pub use load::{Loaded, load};
+pub use load::{Loaded, Places, load};
 pub use locate::locate;
 pub use problem::{Problem, Problems, did_you_mean};
 pub use reference::{Finding, Lookup, References};
-pub use reload::{Outcome, Reload, Reloader};
+pub use reload::{Judge, Outcome, Reload, Reloader};
+pub use shape::names_a_secret;
 
 use std::{collections::BTreeMap, path::PathBuf};
 

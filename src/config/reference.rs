@@ -1,6 +1,7 @@
 //! Fetches the secrets that the settings point at.
 
 use std::{
+    cell::LazyCell,
     env, fmt,
     fs::OpenOptions,
     io::{self, Read},
@@ -13,7 +14,11 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::Config;
+use super::{
+    document::{below, dotted},
+    load::Loaded,
+    problem::Problem,
+};
 use crate::{
     credential::{EnvReference, FileReference, Reference, Resolve, Secret, StoreReference},
     telemetry::Redactor,
@@ -42,8 +47,8 @@ pub struct Finding {
     pub path: String,
     /// Where it points.
     pub reference: Reference,
-    /// What is wrong, if anything. References into home stores are not followed here.
-    pub problem: Option<String>,
+    /// What is wrong, if anything, and where it stands. References into home stores are not followed here.
+    pub problem: Option<Problem>,
 }
 
 impl References {
@@ -60,16 +65,17 @@ impl References {
     }
 
     /// Follows every reference to a file or a variable, without keeping what it finds.
-    pub fn check(&self, config: &Config) -> Vec<Finding> {
+    pub fn check(&self, loaded: &Loaded) -> Vec<Finding> {
         let mut found = vec![];
-        collect(&serde_json::to_value(config).unwrap_or(Value::Null), "", &mut found);
-        let findings = found.into_iter().map(|(path, reference)| {
-            let problem = match &reference {
+        collect(&serde_json::to_value(&loaded.config).unwrap_or(Value::Null), "", &mut found);
+        let places = LazyCell::new(|| loaded.places());
+        let findings = found.into_iter().map(|(at, reference)| {
+            let wrong = match &reference {
                 Reference::File(FileReference { file }) => self.file(file).err(),
                 Reference::Env(EnvReference { env }) => variable(env).err(),
                 Reference::Store(_) => None,
             };
-            Finding { path, reference, problem }
+            Finding { path: dotted(&at), reference, problem: wrong.map(|message| places.problem(&at, message, None)) }
         });
         findings.collect()
     }
@@ -165,14 +171,15 @@ impl fmt::Debug for References {
 
 /// Every table that is a reference, whatever setting it belongs to. Placeholders (`with`) are free text.
 fn collect(value: &Value, at: &str, found: &mut Vec<(String, Reference)>) {
-    let below = |key: &str| if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") };
+    // A start looks at every setting, and only a small table can be one: nothing else is copied.
+    let reference = |value: &Value| serde_json::from_value::<Reference>(value.clone()).ok();
     match value {
-        Value::Object(table) => match serde_json::from_value::<Reference>(value.clone()) {
-            Ok(reference) if !at.ends_with(".with") => found.push((at.to_owned(), reference)),
-            _ => table.iter().for_each(|(key, value)| collect(value, &below(key), found)),
+        Value::Object(table) => match Some(value).filter(|_| table.len() <= 2).and_then(reference) {
+            Some(reference) if !at.ends_with("/with") => found.push((at.to_owned(), reference)),
+            _ => table.iter().for_each(|(key, value)| collect(value, &below(at, key), found)),
         },
         Value::Array(values) => {
-            values.iter().enumerate().for_each(|(index, value)| collect(value, &format!("{at}[{index}]"), found));
+            values.iter().enumerate().for_each(|(index, value)| collect(value, &below(at, &index.to_string()), found));
         }
         _ => {}
     }
@@ -239,13 +246,14 @@ mod tests {
 
     #[test]
     fn every_reference_of_the_settings_is_followed() {
-        let config: Config = toml::from_str(
+        let config: super::super::Config = toml::from_str(
             "[ledger]\nkey = { file = \"/nowhere/key\" }\n[pager.channels.hook]\nkind = \"webhook\"\nurl = \"https://x.example\"\n\
              secrets = [{ env = \"CREDD_TEST_NOT_SET\" }, { store = \"embedded\", at = \"x\" }]\n\
              [credentials.a]\nprovider = \"x\"\nkind = \"pat\"\nupstream.with = { env = \"production\" }\n",
         )
         .unwrap();
-        let findings = References::new(None, Redactor::default()).check(&config);
+        let loaded = Loaded { config, path: None, sha256_prefix: String::new() };
+        let findings = References::new(None, Redactor::default()).check(&loaded);
         let shown: Vec<_> = findings.iter().map(|finding| (finding.path.as_str(), finding.problem.is_some())).collect();
         let wanted =
             [("ledger.key", true), ("pager.channels.hook.secrets[0]", true), ("pager.channels.hook.secrets[1]", false)];

@@ -26,6 +26,9 @@ const SWEEP: Duration = Duration::from_secs(30);
 /// The name of the bytes that were looked at, and the settings in them with the name of their provider files.
 type Look = (String, Result<(Loaded, String), Problems>);
 
+/// What somebody who knows more than the settings holds against them.
+pub type Judge = Arc<dyn Fn(&Loaded) -> Result<(), Problems> + Send + Sync>;
+
 /// How a reload ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -54,6 +57,7 @@ impl Reload {
 pub struct Reloader {
     current: Loaded,
     providers: Vec<String>,
+    judge: Judge,
     /// Of the provider files that are in force.
     provider_files: String,
     metrics: Metrics,
@@ -86,6 +90,7 @@ impl Reloader {
         let reloader = Self {
             current: loaded,
             providers,
+            judge: Arc::new(|_| Ok(())),
             provider_files,
             metrics,
             clock,
@@ -99,6 +104,11 @@ impl Reloader {
             wrong: None,
         };
         (Reload(ask), reloader)
+    }
+
+    /// Settings are taken over only if this finds nothing wrong with them.
+    pub fn judged_by(self, judge: Judge) -> Self {
+        Self { judge, ..self }
     }
 
     /// Waits for settings that differ from those in force. Dropping the future loses nothing.
@@ -131,7 +141,7 @@ impl Reloader {
             if self.waiting.is_empty() {
                 return None;
             }
-            return Some((String::new(), self.aside(move || load(None, &providers).map(with_mark)).await));
+            return Some((String::new(), self.judged(move || load(None, &providers)).await));
         };
         let bytes = match self.settled(&path).await {
             Ok(bytes) => bytes,
@@ -149,7 +159,19 @@ impl Reloader {
             let help = "write a comment into it if no credential shall be left, or restore it";
             return Some((seen, Err(Problems(vec![Problem::of_file(&path, "has become empty", help)]))));
         }
-        Some((seen, self.aside(move || load_bytes(&path, bytes, &providers).map(with_mark)).await))
+        let judged = self.judged(move || load_bytes(&path, bytes, &providers)).await;
+        // What its references lead to may come later without a change of the file: it is looked at again.
+        let seen = if judged.is_ok() { seen } else { String::new() };
+        Some((seen, judged))
+    }
+
+    /// Well-formed settings that can come to something.
+    async fn judged(
+        &self,
+        read: impl FnOnce() -> Result<Loaded, Problems> + Send + 'static,
+    ) -> Result<(Loaded, String), Problems> {
+        let judge = self.judge.clone();
+        self.aside(move || read().and_then(|loaded| judge(&loaded).map(|()| with_mark(loaded)))).await
     }
 
     /// The file, once it has been the same for a while: an editor that writes in place is not read halfway.

@@ -261,7 +261,7 @@ fn address(text: &str) -> Result<(), (String, String)> {
 }
 
 /// Whether a setting of that name would hold a secret.
-pub(super) fn names_a_secret(key: &str) -> bool {
+pub fn names_a_secret(key: &str) -> bool {
     let key = key.to_lowercase();
     ["secret", "password", "passwd", "passphrase", "token", "api_key", "apikey", "private_key"]
         .iter()

@@ -155,6 +155,7 @@ impl Material {
     }
 
     /// The document to write back or to seal. The only place where material becomes text.
+    #[expect(clippy::disallowed_methods, reason = "material becomes a document here alone")]
     pub fn render(&self) -> Secret {
         let mut object: Map<String, Value> = self.other.0.clone().into_iter().collect();
         let mut put = |name: &str, value: Option<Value>| {
@@ -255,6 +256,7 @@ fn take_key(object: &mut Map<String, Value>) -> Result<Option<AccessKey>, Materi
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "material becomes a document here alone")]
 fn members(key: &AccessKey) -> impl Iterator<Item = (&'static str, Value)> {
     let token = key.session_token.as_ref().map(|token| ("session_token", Value::from(token.expose())));
     let pair =
@@ -293,6 +295,7 @@ fn take_date(object: &mut Map<String, Value>, field: &'static str) -> Result<Opt
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "compared with what was put in")]
 mod tests {
     use super::*;
 

@@ -71,6 +71,19 @@ impl House for Operator {
         })
     }
 
+    fn dismiss(&self, ids: Option<Vec<String>>, actor: String) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async move {
+            let at = self.clock.now().wall;
+            match self.ledger.unclassified().remove(ids, at, actor).await.map_err(|error| error.to_string())? {
+                Ok(1) => Ok("1 reply dismissed".into()),
+                Ok(count) => Ok(format!("{count} replies dismissed")),
+                Err(unknown) => Err(format!(
+                    "no unclassified reply is called {unknown:?}, so none was dismissed; `credd unclassified list` names them"
+                )),
+            }
+        })
+    }
+
     fn reload(&self) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async move {
             match self.reload.reload().await {

@@ -1,4 +1,5 @@
-//! What is wrong with home stores, as on-call is told of it: one that does not answer, and a login of ours that ends.
+//! Home stores as health shows them, and what is wrong with them, as on-call is told of it: one that does not answer, and a
+//! login of ours that ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,8 +8,15 @@ use jiff::Timestamp;
 use crate::{
     incident::words::Details,
     ledger::{Fact, FactChange, Incident},
+    server::health::{StoreState, Stores},
     watcher::StoreReport,
 };
+
+/// What health may know of them.
+pub(super) fn for_health(reports: impl Fn() -> Vec<StoreReport> + Send + Sync + 'static) -> Stores {
+    let state = |report: StoreReport| StoreState { name: report.name, up: report.up, response_ms: report.response_ms };
+    Stores::new(move || reports().into_iter().map(state).collect())
+}
 
 /// Conditions that are open, by kind and store.
 pub(super) type Known = BTreeSet<(&'static str, String)>;

@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::homes;
+use super::{homes, latches::StoreLatches};
 use crate::{
     clock::Clock,
     incident::{
@@ -72,14 +72,12 @@ struct Alarm {
 }
 
 impl HouseWatch {
-    /// Until stopped. `waiting` is let go once every home store has answered, or what it holds is known from the ledger.
-    pub async fn run(self, mut waiting: Option<Guard>, stop: CancellationToken) {
+    /// Until stopped.
+    pub async fn run(self, mut latches: StoreLatches, stop: CancellationToken) {
         let mut memory = Memory::default();
         loop {
             self.round(&mut memory).await;
-            if waiting.is_some() && self.is_every_store_known() {
-                waiting = None;
-            }
+            latches.follow(&(self.stores)(), &self.subscriber.list());
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.clock.sleep(ROUND) => {}
@@ -87,15 +85,9 @@ impl HouseWatch {
         }
     }
 
-    /// The latch, unless there is nothing to wait for.
-    pub fn wait_for_stores(&self, latch: Guard) -> Option<Guard> {
-        (!self.is_every_store_known()).then_some(latch)
-    }
-
-    fn is_every_store_known(&self) -> bool {
-        let silent: BTreeSet<String> =
-            (self.stores)().into_iter().filter(|store| store.last_sync_at.is_none()).map(|store| store.name).collect();
-        !self.subscriber.list().iter().any(|view| view.generation.0 == 0 && silent.contains(&view.store))
+    /// What `/readyz` says of the home stores.
+    pub fn latches(&self) -> StoreLatches {
+        StoreLatches::new(self.readiness.clone(), &(self.stores)(), &self.subscriber.list())
     }
 
     async fn round(&self, memory: &mut Memory) {

@@ -4,6 +4,7 @@ mod admin;
 mod cuts;
 mod homes;
 mod house;
+mod latches;
 mod pagers;
 mod places;
 mod ports;
@@ -16,10 +17,10 @@ mod time;
 pub use admin::{put, remove};
 pub use places::{Places, places};
 pub use ports::{LedgerDocuments, LedgerOutbox};
-pub use possible::impossible;
+pub use possible::{Examined, Open, examine, left_open};
 pub use residents::Residents;
 pub use resources::{Resources, ledger, ledger_to_read};
-pub use startup::Refused;
+pub use startup::{Refused, StartError};
 
 use std::{
     collections::BTreeMap,
@@ -83,20 +84,6 @@ pub struct Environment {
     pub telemetry: Option<crate::telemetry::Telemetry>,
 }
 
-/// Why a daemon does not start. Each text says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A part cannot be built from the settings.
-    #[error("{0}")]
-    Settings(String),
-    /// The ledger cannot be opened, or a listener not bound.
-    #[error("{0}")]
-    Environment(String),
-    /// Required credentials are bad, and were never seen good.
-    #[error("{0}")]
-    Credentials(Refused),
-}
-
 /// A running daemon.
 pub struct Daemon {
     /// What is published.
@@ -134,6 +121,8 @@ impl Daemon {
         let clock: Arc<dyn Clock> = steady.clone();
         let environment = Environment { clock: clock.clone(), ..environment };
         let config = loaded.config.clone();
+        let references = Arc::new(References::new(loaded.path.as_deref(), environment.redactor.clone()));
+        possible::examine(&loaded, &references)?.verdict().map_err(StartError::Impossible)?;
         let metrics = Metrics::new();
         metrics.credd_build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), resources::features()]).set(1);
         for component in COMPONENTS {
@@ -143,7 +132,6 @@ impl Daemon {
         let opening = readiness.hold("ledger");
         let (looking, syncing) = (readiness.hold("credentials"), readiness.hold("stores"));
         let pulse = Pulse::new(clock.clone());
-        let references = Arc::new(References::new(loaded.path.as_deref(), environment.redactor.clone()));
         let ledger = resources::ledger(&config, &references, clock.clone()).await?;
         ledger.measure(&metrics);
         drop(opening);
@@ -198,6 +186,7 @@ impl Daemon {
             subscriber: subscriber.clone(),
             readiness: readiness.clone(),
             pulse: pulse.clone(),
+            stores: homes::for_health(fleet.stores()),
             scrape: scrape::Scrape::new(metrics.clone(), subscriber.clone(), MOST_SERIES),
             clock: clock.clone(),
             fail_on: config.server.fail_on,
@@ -232,6 +221,7 @@ impl Daemon {
         let oncall = Arc::new(Mutex::new(None));
         let (reload, reloader) =
             Reloader::new(loaded.clone(), resources.provider_names(), metrics.clone(), clock.clone());
+        let reloader = reloader.judged_by(possible::judge(references));
         let house = admin::Operator {
             ledger: ledger.clone(),
             fleet: fleet.clone(),
@@ -280,8 +270,10 @@ impl Daemon {
             channels: daemon.channels.clone(),
             beat: daemon.pulse.part("ledger", SILENCE),
         };
-        let syncing = watch.wait_for_stores(syncing);
-        let watch = watch.run(syncing, daemon.stop_faces.clone());
+        let latches = watch.latches();
+        drop(syncing);
+        daemon.readiness.forget("stores");
+        let watch = watch.run(latches, daemon.stop_faces.clone());
         let (ledger, metrics) = (daemon.ledger.clone(), daemon.metrics.clone());
         let time = time::TimeWatch { clock: steady, ledger, metrics, wake };
         let time = time.run(daemon.stop_faces.clone());

@@ -8,7 +8,7 @@ use std::{
 
 use super::{ByName, StartError, cuts, places};
 use crate::{
-    catalogue::Catalogue,
+    catalogue::{self, Catalogue},
     clock::{Clock, SteadyClock},
     config::{Config, Credential, Difference, References},
     credential::{CredentialId, Resolve, StoreReference},
@@ -145,7 +145,7 @@ impl Resources {
         let witnessed = clock.clone();
         let fetch = fetch.telling_dates(Arc::new(move |origin, date| witnessed.heard(origin, date)));
         let fetch = Arc::new(fetch);
-        let (catalogue, provider_problems) = catalogue(config, None)?;
+        let (catalogue, provider_problems) = catalogue_in_force(config, None)?;
         let mut resources = Self {
             catalogue,
             provider_problems,
@@ -180,7 +180,7 @@ impl Resources {
 
     /// Follows changed settings: what did not change stays open. An error leaves everything as it was.
     pub async fn follow(&mut self, config: &Config, difference: &Difference) -> Result<(), StartError> {
-        let (catalogue, problems) = catalogue(config, Some(&self.catalogue))?;
+        let (catalogue, problems) = catalogue_in_force(config, Some(&self.catalogue))?;
         let (stores, channels) = (self.stores.clone(), self.channels.clone());
         let opened = async {
             for name in difference.stores.added.iter().chain(&difference.stores.changed) {
@@ -321,15 +321,24 @@ impl Resources {
     }
 }
 
-pub(super) fn catalogue(config: &Config, before: Option<&Catalogue>) -> Result<(Catalogue, usize), StartError> {
+/// What is known of the providers, and what is wrong with the files of the settings' own folder.
+pub(super) fn catalogue(
+    config: &Config,
+    before: Option<&Catalogue>,
+) -> Result<(Catalogue, Vec<catalogue::Problem>), StartError> {
     let built_in = Catalogue::embedded().map_err(|problems| {
         StartError::Settings(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     })?;
-    let Some(folder) = &config.providers else { return Ok((built_in, 0)) };
-    let (catalogue, problems) = match before {
+    let Some(folder) = &config.providers else { return Ok((built_in, vec![])) };
+    Ok(match before {
         Some(before) => built_in.following(folder, before),
         None => built_in.with_folder(folder),
-    };
+    })
+}
+
+/// The same for use: whoever runs hears of the broken files, and how many faults there are.
+fn catalogue_in_force(config: &Config, before: Option<&Catalogue>) -> Result<(Catalogue, usize), StartError> {
+    let (catalogue, problems) = catalogue(config, before)?;
     for problem in &problems {
         tracing::error!(%problem, "a provider file is not used: what held before stays, or the built-in one, if there is one");
     }

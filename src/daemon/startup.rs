@@ -5,11 +5,28 @@ use std::{collections::BTreeSet, fmt};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    config::{Config, Startup},
+    config::{Config, Problems, Startup},
     credential::CredentialId,
     lifecycle::State,
     publish::{Criticality, View},
 };
+
+/// Why a daemon does not start. Each text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings can come to nothing, as `credd check --offline` says.
+    #[error("{0}")]
+    Impossible(Problems),
+    /// A part cannot be built from the settings.
+    #[error("{0}")]
+    Settings(String),
+    /// The ledger cannot be opened, or a listener not bound.
+    #[error("{0}")]
+    Environment(String),
+    /// Required credentials are bad, and were never seen good.
+    #[error("{0}")]
+    Credentials(Refused),
+}
 
 /// Required credentials that are bad and that the ledger has never seen good: a line each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,10 +105,13 @@ pub fn judge(config: &Config, views: &[View], known: &BTreeSet<CredentialId>, no
 
 fn is_ours(view: &View) -> bool {
     use crate::credential::Failure::ClientMisconfigured;
-    view.problem.as_ref().is_some_and(|problem| problem.failure == ClientMisconfigured)
+    view.problem.as_ref().is_some_and(|problem| problem.failure.failure() == Some(ClientMisconfigured))
 }
 
 fn is_outage(problem: &crate::publish::Problem) -> bool {
     use crate::credential::Failure as F;
-    matches!(problem.failure, F::UpstreamUnavailable | F::RateLimitReached | F::Unclassified | F::NotACredentialFailure)
+    matches!(
+        problem.failure.failure(),
+        Some(F::UpstreamUnavailable | F::RateLimitReached | F::Unclassified | F::NotACredentialFailure)
+    )
 }

@@ -21,7 +21,7 @@ use jiff::SignedDuration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::clock::SystemClock;
+use crate::{cli::out::note, clock::SystemClock};
 use script::Script;
 use stage::Stage;
 use view::View;
@@ -58,7 +58,7 @@ pub async fn run(args: Args) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error}");
+            note!("error: {error}");
             ExitCode::FAILURE
         }
     }

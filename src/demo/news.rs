@@ -13,7 +13,7 @@ use super::{
 use crate::{
     credential::Failure,
     lifecycle::State,
-    publish::{self, Seen},
+    publish::{self, Seen, Subtype},
 };
 
 /// Follows every credential.
@@ -64,15 +64,17 @@ fn tell(before: &publish::View, after: &publish::View, now: Timestamp) -> Option
     let again = again.map(|wait| format!(", next try in {}", left(wait))).unwrap_or_default();
     let serves = old_left.map(|time| format!("; its token works for {} more", left(time))).unwrap_or_default();
     let text = match failed {
-        Failure::RateLimitReached => format!("{name}: refresh rate-limited{again}{serves}"),
-        Failure::UpstreamUnavailable => format!("{name}: refresh failed, the provider is down{again}{serves}"),
-        Failure::CredentialRevoked if after.state == State::Suspect => {
+        Subtype::Failure(Failure::RateLimitReached) => format!("{name}: refresh rate-limited{again}{serves}"),
+        Subtype::Failure(Failure::UpstreamUnavailable) => {
+            format!("{name}: refresh failed, the provider is down{again}{serves}")
+        }
+        Subtype::Failure(Failure::CredentialRevoked) if after.state == State::Suspect => {
             format!("{name}: the provider refuses the grant; looking a second time before anybody is paged")
         }
-        Failure::CredentialExpired | Failure::CredentialRejected | Failure::CredentialRevoked => {
+        Subtype::Failure(Failure::CredentialExpired | Failure::CredentialRejected | Failure::CredentialRevoked) => {
             format!("{name}: the API refuses its token before its date; a refresh decides")
         }
-        other => format!("{name}: {other}{again}{serves}"),
+        other => format!("{name}: {}{again}{serves}", other.as_str()),
     };
     Some((Tone::Warn, text))
 }

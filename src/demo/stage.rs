@@ -17,7 +17,7 @@ use super::{
     view::Looks,
 };
 use crate::{
-    cli,
+    cli::{self, out::note},
     clock::Clock,
     config::References,
     credential::{CredentialId, Secret},
@@ -232,7 +232,7 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("the folder {} could not be removed: {error}", self.0.display());
+            note!("the folder {} could not be removed: {error}", self.0.display());
         }
     }
 }

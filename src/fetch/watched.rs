@@ -42,6 +42,7 @@ impl Watched {
     pub(super) fn new(body: Secret) -> (Self, Mark) {
         struct Owner(Secret);
         impl AsRef<[u8]> for Owner {
+            #[expect(clippy::disallowed_methods, reason = "the body that is sent")]
             fn as_ref(&self) -> &[u8] {
                 self.0.expose().as_bytes()
             }

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use words::{date, lasted, names, one_line, plain, spoken};
+use words::{date, lasted, mend_all, names, one_line, plain, spoken, without_mend};
 
 /// A condition of one credential as the ledger keeps it, from its raising until it is settled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -242,10 +242,11 @@ fn trigger(opener: &Condition, all: &[&Condition], told: &Told) -> Message {
     let body = match credentials.len() {
         1 => format!("{summary}\nSince: {since}\n{}", first.body),
         _ => format!(
-            "{summary}\nSince: {since}\nCredentials: {}\n\nThe first of them: {}\n{}",
+            "{summary}\nSince: {since}\nCredentials: {}\n\n{}\nThe first of them: {}\n{}",
             names(&credentials),
+            mend_all(&all.iter().map(|c| (&*c.credential, &*c.body)).collect::<Vec<_>>()),
             first.summary,
-            first.body
+            without_mend(&first.body)
         ),
     };
     Message {

@@ -5,6 +5,11 @@ use jiff::{SignedDuration, Timestamp};
 /// More names than this are counted, not listed.
 const NAMES: usize = 40;
 
+/// More commands than this stand in no page; `credd status` has all.
+const COMMANDS: usize = 20;
+/// What the line of a condition's text begins with that says how to mend it.
+pub const MEND: &str = "To mend it: ";
+
 /// What is known when a condition is raised; becomes the text of its fact.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Details<'a> {
@@ -29,9 +34,9 @@ impl Details<'_> {
             self.remedy
         };
         let lines =
-            [("Evidence", self.evidence), ("Tried", self.tried), ("Affected", self.affected), ("To mend it", remedy)];
+            [("Evidence: ", self.evidence), ("Tried: ", self.tried), ("Affected: ", self.affected), (MEND, remedy)];
         let known = lines.iter().filter(|(_, text)| !text.is_empty());
-        known.map(|(label, text)| format!("{label}: {}", one_line(text, 600))).collect::<Vec<_>>().join("\n")
+        known.map(|(label, text)| format!("{label}{}", one_line(text, 600))).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -86,6 +91,31 @@ pub(super) fn names(all: &[String]) -> String {
     }
 }
 
+/// What mends several conditions, by name and text of each: one line where one thing mends all, else one for each.
+pub(super) fn mend_all(conditions: &[(&str, &str)]) -> String {
+    let mut lines: Vec<(&str, &str)> = conditions
+        .iter()
+        .filter_map(|(name, body)| Some((*name, body.lines().rev().find_map(|line| line.strip_prefix(MEND))?)))
+        .collect();
+    lines.sort_unstable();
+    lines.dedup();
+    let Some((_, first)) = lines.first().copied() else { return String::new() };
+    if lines.iter().all(|(_, mend)| *mend == first) {
+        return format!("To mend all of them: {first}\n");
+    }
+    let shown = lines.iter().take(COMMANDS).map(|(name, mend)| format!("- {name}: {}\n", one_line(mend, 300)));
+    let more = match lines.len().saturating_sub(COMMANDS) {
+        0 => String::new(),
+        more => format!("- and {more} more: credd status names what mends each\n"),
+    };
+    format!("To mend them:\n{}{more}", shown.collect::<String>())
+}
+
+/// A condition's text without that line.
+pub(super) fn without_mend(body: &str) -> String {
+    body.lines().filter(|line| !line.starts_with(MEND)).collect::<Vec<_>>().join("\n")
+}
+
 /// A text in one line, without control characters and at most `limit` characters: nothing in it can begin a header.
 pub fn one_line(text: &str, limit: usize) -> String {
     let flat: String = text.chars().map(|c| if c.is_control() || breaks(c) { ' ' } else { c }).collect();
@@ -132,6 +162,22 @@ mod tests {
     fn details_leave_out_what_is_not_known() {
         let text = Details { evidence: "401 invalid_grant", ..Details::default() }.text("credential_expired", "bot");
         assert_eq!(text, "Evidence: 401 invalid_grant\nTo mend it: credd refresh bot");
+    }
+
+    #[test]
+    fn each_of_several_is_told_how_it_is_mended_and_one_way_for_all_only_once() {
+        let body = |mend: &str| format!("Evidence: x\nTo mend it: {mend}\n");
+        let (a, b) = (body("credd refresh a"), body("credd refresh b"));
+        assert_eq!(mend_all(&[("b", &b), ("a", &a)]), "To mend them:\n- a: credd refresh a\n- b: credd refresh b\n");
+        let same = body("make the store answer");
+        assert_eq!(mend_all(&[("a", &same), ("b", &same)]), "To mend all of them: make the store answer\n");
+        assert_eq!(without_mend(&a), "Evidence: x");
+        assert_eq!(mend_all(&[("a", "nothing")]), "");
+        let many: Vec<_> = (0..30).map(|n| (format!("c{n:02}"), body(&format!("credd refresh c{n:02}")))).collect();
+        let many: Vec<_> = many.iter().map(|(name, body)| (name.as_str(), body.as_str())).collect();
+        assert!(
+            mend_all(&many).ends_with("- c19: credd refresh c19\n- and 10 more: credd status names what mends each\n")
+        );
     }
 
     #[test]

@@ -1,9 +1,14 @@
 //! The audit log: a chain of hashes for each shard and one for the house, written in the transaction of what it records.
 //!
 //! `hash = SHA-256("credd audit 1" ‖ chain ‖ seq ‖ previous hash ‖ entry as stored)`, numbers as 8 bytes, big end first;
-//! before the first entry stand 32 zeros. The last hash of each chain is kept apart, so a cut-off end shows too.
+//! before the first entry stand 32 zeros. The last hash of each chain is kept apart, so a cut-off end shows too, and signed
+//! with the ledger's key, as is the list of the chains: who can write the database and lacks the key cannot build a chain
+//! anew. An end that they find unsigned stays so, whatever is appended to it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use aws_lc_rs::digest;
 use jiff::Timestamp;
@@ -14,8 +19,11 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use super::{
     Entry, Ledger, LedgerError,
     connection::{Connection, Row, Value, values},
+    schema,
+    signature::{self, Head},
     writer::Failed,
 };
+use crate::seal::Sealer;
 
 /// The chain of the house; a shard's chain has the shard's number.
 pub const HOUSE: i64 = -1;
@@ -57,6 +65,8 @@ pub struct Verified {
     pub entries: u64,
     /// In how many chains.
     pub chains: u64,
+    /// Whether its ends are signed with the ledger's key; not yet where an older credd wrote it last.
+    pub signed: bool,
 }
 
 /// Why a log does not verify.
@@ -72,6 +82,12 @@ pub enum Broken {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// The list of its chains was changed or taken away.
+    #[error(
+        "the list of the audit log's chains is not signed with this ledger's key: somebody has changed it; compare the log \
+         with an export or a backup"
+    )]
+    Chains,
     /// It cannot be read at all.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -93,11 +109,22 @@ impl Audit<'_> {
 
     /// Checks every chain from its beginning to its end.
     pub async fn verify(&self) -> Result<Verified, Broken> {
-        let mut verified = Verified { entries: 0, chains: 0 };
-        for chain in self.chains().await? {
+        let mut chains = self.chains().await?;
+        // After the chains: one that begins meanwhile is in the list, and then it is looked at.
+        let known = self.known().await?;
+        if let Some(known) = &known {
+            if let Some(chain) = chains.difference(known).next() {
+                let reason = "nobody with this ledger's key has begun this chain";
+                return Err(Broken::Chain { chain: *chain, seq: 1, reason });
+            }
+            chains.extend(known);
+        }
+        let signed = known.is_some();
+        let mut verified = Verified { entries: 0, chains: 0, signed };
+        for chain in chains {
             let (mut seq, mut hash) = (0_i64, START.to_vec());
             loop {
-                let (rows, head) = self.chunk(chain, seq).await?;
+                let (rows, head) = self.chunk(chain, seq, signed).await?;
                 let last = rows.len() < CHUNK;
                 for row in rows {
                     seq += 1;
@@ -106,8 +133,14 @@ impl Audit<'_> {
                 }
                 if last {
                     let reason = match head {
-                        Some(head) if head == (seq, hash) => break,
-                        Some((end, _)) if end > seq => "the entries from here on are missing",
+                        Some(head) if head.seq == seq && head.hash == hash => {
+                            if !signed || head.is_signed(self.0.sealer(), chain) {
+                                break;
+                            }
+                            "its end is not signed with this ledger's key: entries were replaced, and the hashes computed anew"
+                        }
+                        Some(head) if head.seq > seq => "the entries from here on are missing",
+                        None if seq == 0 => "the whole chain is missing",
                         _ => "the chain does not end as it was last written",
                     };
                     return Err(Broken::Chain { chain, seq: seq + 1, reason });
@@ -157,7 +190,7 @@ impl Audit<'_> {
         for chain in self.chains().await? {
             let mut seq = 0;
             loop {
-                let (rows, _) = self.chunk(chain, seq).await?;
+                let (rows, _) = self.chunk(chain, seq, false).await?;
                 let last = rows.len() < CHUNK;
                 for row in rows {
                     seq = row.seq;
@@ -178,13 +211,35 @@ impl Audit<'_> {
         Ok(lines)
     }
 
+    /// The chains that the holder of the key has begun; `None` where an older credd wrote the ledger last, which signed
+    /// nothing. That it is older is sealed under the key, so nobody else can make it look so.
+    async fn known(&self) -> Result<Option<BTreeSet<i64>>, Broken> {
+        let sealer = self.0.sealer();
+        let check = self.0.rows("SELECT value FROM meta WHERE name = 'key_check'", vec![]).await?;
+        let check: Vec<u8> = check.first().map_or(Ok(vec![]), |row| row.get(0)).map_err(unreadable)?;
+        let said = sealer.check(&check).map_err(|error| LedgerError::Unusable(error.to_string()))?;
+        if said != schema::SAYS_SIGNED {
+            return Ok(None);
+        }
+        let sealer = Arc::clone(self.0.sealer_of_all());
+        let known = self.0.read(move |conn| {
+            let sealer = sealer.clone();
+            Box::pin(async move { signature::chains(conn, &sealer).await })
+        });
+        known.await?.map(Some).ok_or(Broken::Chains)
+    }
+
     async fn chains(&self) -> Result<BTreeSet<i64>, LedgerError> {
         let rows = self.0.rows("SELECT chain FROM audit_head UNION SELECT chain FROM audit", vec![]).await?;
         rows.iter().map(|row| row.get(0).map_err(unreadable)).collect()
     }
 
     /// The entries of a chain after one, and the chain's recorded end, both of one moment.
-    async fn chunk(&self, chain: i64, after: i64) -> Result<(Vec<Stored>, Option<(i64, Vec<u8>)>), LedgerError> {
+    async fn chunk(&self, chain: i64, after: i64, signed: bool) -> Result<(Vec<Stored>, Option<Head>), LedgerError> {
+        let head = match signed {
+            true => "SELECT seq, hash, signature FROM audit_head WHERE chain = $1",
+            false => "SELECT seq, hash, NULL FROM audit_head WHERE chain = $1",
+        };
         self.0
             .read(move |conn| {
                 Box::pin(async move {
@@ -197,9 +252,13 @@ impl Audit<'_> {
                         )
                         .await?;
                     let rows = rows.iter().map(Stored::from_row).collect::<Result<_, _>>()?;
-                    let head = conn.row("SELECT seq, hash FROM audit_head WHERE chain = $1", values![chain]).await?;
-                    let head = head.map(|row| Ok::<_, sqlx::Error>((row.get(0)?, row.get(1)?))).transpose()?;
-                    Ok((rows, head))
+                    let head = conn.row(head, values![chain]).await?;
+                    let signature = |row: &Row| if signed { row.get(2) } else { Ok(None) };
+                    let head = head.map(|row| {
+                        let signature = signature(&row)?;
+                        Ok::<_, sqlx::Error>(Head { seq: row.get(0)?, hash: row.get(1)?, signature })
+                    });
+                    Ok((rows, head.transpose()?))
                 })
             })
             .await
@@ -255,7 +314,7 @@ fn unreadable(error: sqlx::Error) -> LedgerError {
 }
 
 /// Appends the entries of a transaction to their chains. Two writers of one chain collide on its sequence.
-pub(super) async fn append(conn: &mut Connection, entries: &[(i64, Entry)]) -> Result<(), Failed> {
+pub(super) async fn append(conn: &mut Connection, sealer: &Sealer, entries: &[(i64, Entry)]) -> Result<(), Failed> {
     if entries.is_empty() {
         return Ok(());
     }
@@ -263,20 +322,36 @@ pub(super) async fn append(conn: &mut Connection, entries: &[(i64, Entry)]) -> R
     // Some 65 rows at most: one look for all is cheaper than one each.
     let rows = match chains.first() {
         Some(only) if chains.len() == 1 => {
-            conn.rows("SELECT chain, seq, hash FROM audit_head WHERE chain = $1", values![*only]).await?
+            conn.rows("SELECT chain, seq, hash, signature FROM audit_head WHERE chain = $1", values![*only]).await?
         }
-        _ => conn.rows("SELECT chain, seq, hash FROM audit_head", vec![]).await?,
+        _ => conn.rows("SELECT chain, seq, hash, signature FROM audit_head", vec![]).await?,
     };
-    let mut heads: BTreeMap<i64, (i64, Vec<u8>)> = BTreeMap::new();
+    // Whether it may be signed stands beside each: what was changed by others is not made good by going on.
+    let mut heads: BTreeMap<i64, (i64, Vec<u8>, bool)> = BTreeMap::new();
     for row in rows {
-        heads.insert(row.get(0)?, (row.get(1)?, row.get(2)?));
+        let (chain, head) = (row.get(0)?, Head { seq: row.get(1)?, hash: row.get(2)?, signature: row.get(3)? });
+        if chains.contains(&chain) {
+            let sound = head.is_signed(sealer, chain);
+            heads.insert(chain, (head.seq, head.hash, sound));
+        }
     }
-    heads.retain(|chain, _| chains.contains(chain));
+    let begun: Vec<i64> = chains.into_iter().filter(|chain| !heads.contains_key(chain)).collect();
+    if !begun.is_empty() {
+        let mut known = signature::chains_to_change(conn, sealer).await?;
+        for chain in begun {
+            let sound = known.as_mut().is_some_and(|known| known.insert(chain));
+            heads.insert(chain, (0, START.to_vec(), sound));
+        }
+        if let Some(known) = known {
+            let list = values![signature::of_chains(sealer, &known)];
+            conn.defer("UPDATE meta SET value = $1 WHERE name = 'audit_chains'", list);
+        }
+    }
     for part in entries.chunks(CHUNK) {
         let mut list = Vec::with_capacity(part.len() * 7);
         for (chain, entry) in part {
             let text = serde_json::to_string(entry).map_err(|error| LedgerError::Unwritable(error.to_string()))?;
-            let (seq, before) = heads.entry(*chain).or_insert_with(|| (0, START.to_vec()));
+            let Some((seq, before, _)) = heads.get_mut(chain) else { continue };
             *seq += 1;
             *before = hash(*chain, *seq, before, &text);
             let (at, whose, event) = (entry.at.as_microsecond(), entry.credential.as_str(), entry.event.as_str());
@@ -284,9 +359,13 @@ pub(super) async fn append(conn: &mut Connection, entries: &[(i64, Entry)]) -> R
         }
         insert(conn, "INSERT INTO audit (chain, seq, at, credential, event, entry, hash) VALUES ", 7, "", list);
     }
-    let list = heads.into_iter().flat_map(|(chain, (seq, hash))| values![chain, seq, hash]).collect();
-    let upsert = " ON CONFLICT (chain) DO UPDATE SET seq = excluded.seq, hash = excluded.hash";
-    insert(conn, "INSERT INTO audit_head (chain, seq, hash) VALUES ", 3, upsert, list);
+    let ends = heads.into_iter().flat_map(|(chain, (seq, hash, sound))| {
+        let signature = sound.then(|| signature::of_head(sealer, chain, seq, &hash));
+        values![chain, seq, hash, signature]
+    });
+    let upsert = " ON CONFLICT (chain) DO UPDATE SET seq = excluded.seq, hash = excluded.hash, \
+                  signature = excluded.signature";
+    insert(conn, "INSERT INTO audit_head (chain, seq, hash, signature) VALUES ", 4, upsert, ends.collect());
     Ok(())
 }
 

@@ -57,6 +57,7 @@ impl Embedded<'_> {
         self.0.watch_documents()
     }
 
+    #[expect(clippy::disallowed_methods, reason = "sealed here")]
     async fn swap(&self, name: &str, document: Option<Secret>, expected: Option<i64>) -> Result<Put, LedgerError> {
         let asked = Arc::new((name.to_owned(), document));
         self.0

@@ -13,6 +13,7 @@ mod place;
 mod rekey;
 mod rotation;
 mod schema;
+mod signature;
 mod spill;
 mod transition;
 mod unclassified;

@@ -237,6 +237,11 @@ impl Ledger {
         &self.0.sealer
     }
 
+    /// The same, to keep.
+    pub(super) fn sealer_of_all(&self) -> &Arc<Sealer> {
+        &self.0.sealer
+    }
+
     /// Measures from now on how long callers wait for reads and writes.
     pub fn measure(&self, metrics: &Metrics) {
         let _ = self.0.durations.set(metrics.credd_ledger_operation_duration_seconds.clone());

@@ -41,6 +41,7 @@ pub(super) enum Opener {
 
 impl Opener {
     #[cfg(feature = "postgres")]
+    #[expect(clippy::disallowed_methods, reason = "the database's URL holds its password")]
     pub(super) fn postgres(url: &Secret) -> Result<Self, LedgerError> {
         let options: sqlx::postgres::PgConnectOptions = url.expose().parse().map_err(|_| {
             // The parser's own text may quote the URL.
@@ -252,7 +253,7 @@ pub(super) async fn inspect(path: &Path, sealer: &Sealer) -> Result<(), LedgerEr
             return Err(damaged("its -wal file is that of another ledger, or of another time"));
         }
         schema::version(&mut conn).await?;
-        schema::check_key(&mut conn, sealer).await
+        schema::check_key(&mut conn, sealer).await.map(drop)
     }
     .await;
     conn.close().await;

@@ -1,4 +1,5 @@
-//! A new key-encryption key: every record is wrapped anew, in one transaction; the data itself is not touched.
+//! A new key-encryption key: every record is wrapped anew and the audit log signed anew, in one transaction; the data itself
+//! is not touched.
 
 use std::sync::Arc;
 
@@ -6,6 +7,7 @@ use super::{
     Ledger, LedgerError, Place,
     connection::{Value, values},
     rotation::unseal,
+    schema, signature,
     writer::{Failed, Tx},
 };
 use crate::{
@@ -63,7 +65,9 @@ async fn rewrap(tx: &mut Tx<'_>, new: &Sealer) -> Result<u64, Failed> {
             wrapped += 1;
         }
     }
-    writes.push(("UPDATE meta SET value = $1 WHERE name = 'key_check'", values![new.check_value()]));
+    let said = schema::check_key(tx.conn, tx.sealer).await?;
+    writes.push(("UPDATE meta SET value = $1 WHERE name = 'key_check'", values![new.check_value(&said)]));
+    writes.extend(signature::signed_anew(tx.conn, tx.sealer, new).await?);
     for (sql, values) in writes {
         tx.conn.execute(sql, values).await?;
     }

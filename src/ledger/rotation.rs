@@ -191,7 +191,7 @@ impl Rotation<'_> {
     pub async fn preflight(&self) -> Result<(), LedgerError> {
         self.0.reserve()?;
         let sealer = self.0.sealer();
-        sealer.check(&sealer.check_value()).map_err(|error| LedgerError::Unwritable(error.to_string()))?;
+        sealer.check(&sealer.check_value("")).map_err(|error| LedgerError::Unwritable(error.to_string()))?;
         self.0.write(|_| Box::pin(async { Ok(()) })).await
     }
 

@@ -3,12 +3,26 @@
 use super::{
     LedgerError,
     connection::{Connection, values},
+    signature,
 };
 use crate::{failpoint, seal::Sealer};
 
-const SQLITE: &[&str] = &[include_str!("schema/sqlite/0001.sql"), include_str!("schema/sqlite/0002.sql")];
+const SQLITE: &[&str] = &[
+    include_str!("schema/sqlite/0001.sql"),
+    include_str!("schema/sqlite/0002.sql"),
+    include_str!("schema/sqlite/0003.sql"),
+];
 #[cfg(feature = "postgres")]
-const POSTGRES: &[&str] = &[include_str!("schema/postgres/0001.sql"), include_str!("schema/postgres/0002.sql")];
+const POSTGRES: &[&str] = &[
+    include_str!("schema/postgres/0001.sql"),
+    include_str!("schema/postgres/0002.sql"),
+    include_str!("schema/postgres/0003.sql"),
+];
+/// From this version on the ends of the audit log's chains are signed.
+pub(super) const SIGNED: i64 = 3;
+/// What the key's check value says since then. It is sealed: nobody without the key makes a ledger look older than it is,
+/// so as to have a forged log signed by the next start.
+pub(super) const SAYS_SIGNED: &str = "credd key check; the ends of the audit log are signed";
 /// `cred`: says that a SQLite file is a ledger.
 pub(super) const APPLICATION: i64 = 0x6372_6564;
 
@@ -49,11 +63,26 @@ async fn steps_missing(conn: &mut Connection, sealer: &Sealer) -> Result<(), Led
         conn.execute("INSERT INTO schema_version (version) VALUES ($1)", values![version]).await.map_err(failed)?;
     }
     if found == 0 {
-        conn.execute("INSERT INTO meta (name, value) VALUES ('key_check', $1)", values![sealer.check_value()])
-            .await
-            .map_err(failed)?;
+        let check = values![sealer.check_value(SAYS_SIGNED)];
+        conn.execute("INSERT INTO meta (name, value) VALUES ('key_check', $1)", check).await.map_err(failed)?;
+        signature::sign_all(conn, sealer).await.map_err(failed)?;
     }
-    check_key(conn, sealer).await
+    let said = check_key(conn, sealer).await?;
+    match (found, said == SAYS_SIGNED) {
+        (1..SIGNED, false) => {
+            signature::sign_all(conn, sealer).await.map_err(failed)?;
+            let check = values![sealer.check_value(SAYS_SIGNED)];
+            conn.execute("UPDATE meta SET value = $1 WHERE name = 'key_check'", check).await.map_err(failed)?;
+        }
+        (1..SIGNED, true) => {
+            tracing::error!(
+                "the ledger's tables are older than its key check says: somebody has changed them, and the audit log is not \
+                 signed anew; `credd audit verify` says what does not fit"
+            );
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// How far the tables are; refuses those of a newer program (FM-51).
@@ -69,8 +98,8 @@ pub(super) async fn version(conn: &mut Connection) -> Result<i64, LedgerError> {
     Ok(found)
 }
 
-/// Refuses a key that did not seal this ledger, once and without a second try (FM-36).
-pub(super) async fn check_key(conn: &mut Connection, sealer: &Sealer) -> Result<(), LedgerError> {
+/// Refuses a key that did not seal this ledger, once and without a second try (FM-36). Answers what its check value says.
+pub(super) async fn check_key(conn: &mut Connection, sealer: &Sealer) -> Result<String, LedgerError> {
     let row = conn.row("SELECT value FROM meta WHERE name = 'key_check'", vec![]).await.map_err(failed)?;
     let value = row.map_or(Ok(vec![]), |row| row.get::<Vec<u8>>(0)).map_err(failed)?;
     sealer.check(&value).map_err(|error| {

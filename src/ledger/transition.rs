@@ -129,6 +129,7 @@ fn check(step: &Transition, found: Generation, open: Option<&str>) -> Result<(),
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "sealed here")]
 fn write_value(tx: &mut Tx<'_>, id: &CredentialId, value: &NewValue) {
     let generation = value.generation;
     let root = value.material.root().map(|root| tx.sealer.fingerprint(root).to_string());

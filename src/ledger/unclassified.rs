@@ -4,7 +4,7 @@ use aws_lc_rs::digest;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Ledger, LedgerError, connection::values, time};
+use super::{Entry, HOUSE, Ledger, LedgerError, connection::values, time};
 use crate::catalogue::Specimen;
 
 /// So many are kept; the one that was not seen for longest goes first.
@@ -53,6 +53,46 @@ impl Unclassified<'_> {
                                (SELECT id FROM unclassified ORDER BY last_at DESC LIMIT 1000 OFFSET $1)";
                     tx.conn.execute(sql, values![MOST]).await?;
                     Ok(())
+                })
+            })
+            .await
+    }
+
+    /// Takes some away, or all, and says so in the audit log. `Err` inside names one that is not there; then none is taken.
+    pub async fn remove(
+        &self,
+        ids: Option<Vec<String>>,
+        at: Timestamp,
+        actor: String,
+    ) -> Result<Result<usize, String>, LedgerError> {
+        self.0
+            .write(move |tx| {
+                let (ids, actor) = (ids.clone(), actor.clone());
+                Box::pin(async move {
+                    let rows = tx.conn.rows("SELECT id FROM unclassified ORDER BY id", vec![]).await?;
+                    let kept: Vec<String> = rows.iter().map(|row| row.get(0)).collect::<Result<_, _>>()?;
+                    if let Some(unknown) = ids.iter().flatten().find(|id| !kept.contains(id)) {
+                        return Ok(Err(unknown.clone()));
+                    }
+                    let gone: Vec<String> =
+                        kept.into_iter().filter(|id| ids.as_ref().is_none_or(|ids| ids.contains(id))).collect();
+                    if gone.is_empty() {
+                        return Ok(Ok(0));
+                    }
+                    for id in &gone {
+                        tx.conn.execute("DELETE FROM unclassified WHERE id = $1", values![id.as_str()]).await?;
+                    }
+                    let entry = Entry {
+                        at,
+                        event: "unclassified_removed".to_owned(),
+                        trigger: "operator".to_owned(),
+                        actor: Some(actor),
+                        outcome: "ok".to_owned(),
+                        detail: Some(gone.join(", ")),
+                        ..Entry::default()
+                    };
+                    tx.audit.push((HOUSE, entry));
+                    Ok(Ok(gone.len()))
                 })
             })
             .await

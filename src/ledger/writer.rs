@@ -317,7 +317,7 @@ impl Writer {
         }
         let entries = std::mem::take(&mut tx.audit);
         *told = Told { incidents: tx.incidents, documents: std::mem::take(&mut tx.documents) };
-        audit::append(tx.conn, &entries).await?;
+        audit::append(tx.conn, &self.sealer, &entries).await?;
         tx.conn.settle().await.map_err(Failed::from)?;
         failpoint::reach("CP-20");
         Ok(())

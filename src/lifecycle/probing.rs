@@ -18,6 +18,8 @@ use crate::{
 
 /// Some providers reject a new token for a while after issue (RF-33): no probe inside this time.
 pub(super) const SETTLING: Duration = Duration::from_secs(30);
+/// A probe has its answer within this time.
+const LOOK: Duration = Duration::from_secs(10);
 /// A refusal by the API makes at most one refresh in this time (FM-10).
 const REFUSAL_GAP: Duration = Duration::from_secs(600);
 /// Probes of failing credentials come at most this seldom (FM-13).
@@ -83,6 +85,24 @@ impl Lifecycle {
         }
         self.probes.out = true;
         vec![Effect::Probe(trigger)]
+    }
+
+    /// The value that is on trial is looked at once it has settled. A short-lived one would be renewed before that, and
+    /// the trial never end: its refresh waits for the look, but not into the time in which refreshes are tried hard.
+    pub(super) fn look_before_the_next_refresh(&mut self, now: Now) {
+        let look = now.wall + SETTLING;
+        self.probes.next_at = Some(look);
+        let hard = self.mandatory_moment();
+        if let Some(refresh_at) = self.validity.as_mut().and_then(|validity| validity.refresh_at.as_mut()) {
+            let wait = look + LOOK;
+            *refresh_at = (*refresh_at).max(hard.map_or(wait, |hard| wait.min(hard)));
+        }
+    }
+
+    /// When the next probe may go out, for people and metrics; `None` where none is planned, or none may go.
+    pub fn next_probe_at(&self, now: Now, policy: &Policy) -> Option<Timestamp> {
+        let planned = self.probes.next_at.filter(|_| self.can_probe(now, policy))?;
+        Some(planned.max(self.settled_at().unwrap_or(planned)))
     }
 
     fn settled_at(&self) -> Option<Timestamp> {
@@ -199,9 +219,13 @@ impl Lifecycle {
             Failure::UpstreamUnavailable | Failure::NotACredentialFailure | Failure::Unclassified => {
                 if trigger == Trigger::Schedule {
                     self.probes.failures = (self.probes.failures << 1) | 1;
-                    // Hysteresis: two of the last three (FM-14).
-                    if (self.probes.failures & 0b111).count_ones() >= 2 {
+                    // Hysteresis: two of the last three (FM-14). A value that nothing has proven yet has no good name
+                    // that a single silence could not touch.
+                    let again = (self.probes.failures & 0b111).count_ones() >= 2;
+                    if again {
                         self.be_quiet(verdict.retry_after, now);
+                    }
+                    if again || self.probes.proven_at.is_none() {
                         self.note_probe_trouble(verdict, now);
                     }
                 }

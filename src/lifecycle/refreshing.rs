@@ -176,10 +176,12 @@ impl Lifecycle {
         self.probes.failures = 0;
         if on_trial {
             // The API refused the old value; whether it accepts the new one decides between expired and revoked.
-            self.probes.next_at = Some(now.wall + super::probing::SETTLING);
+            self.look_before_the_next_refresh(now);
         } else {
-            // A token endpoint that hands out a token has proven the grant.
+            // A token endpoint that hands out a token has proven the grant. A probe that was due by now and found no
+            // place, because a value of a minute is renewed as soon as it has settled, is answered by that.
             self.proven(now);
+            self.probes.next_at = self.probes.next_at.filter(|at| *at > now.wall);
         }
         vec![]
     }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
     credential::{CredentialId, ExpirySource, Failure, Generation, Kind, Narrow, Value},
@@ -110,11 +110,44 @@ impl View {
     }
 }
 
+/// The word of what is wrong: what an upstream's no means, or that there is nothing yet that anybody could refuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subtype {
+    /// One of the nine.
+    Failure(Failure),
+    /// Its home store has given no usable secret yet.
+    NotReady,
+}
+
+impl Subtype {
+    /// The word: one of the nine, or `not_ready`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Failure(failure) => failure.as_str(),
+            Self::NotReady => "not_ready",
+        }
+    }
+
+    /// What an upstream's no means, if one said no.
+    pub fn failure(self) -> Option<Failure> {
+        match self {
+            Self::Failure(failure) => Some(failure),
+            Self::NotReady => None,
+        }
+    }
+}
+
+impl Serialize for Subtype {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
 /// What is wrong with a credential.
 #[derive(Clone, Debug, Serialize)]
 pub struct Problem {
-    /// One of the nine words.
-    pub failure: Failure,
+    /// One of the nine words, or `not_ready`.
+    pub failure: Subtype,
     /// A finer word.
     pub cause: Option<String>,
     /// For a person: the evidence, redacted, and the rule.

@@ -18,6 +18,7 @@ pub(super) fn answer(shared: &Arc<Shared>, parts: &Parts, body: &[u8]) -> Draft 
     route(shared, parts, body).unwrap_or_else(|draft| draft)
 }
 
+#[expect(clippy::disallowed_methods, reason = "whoever rehearses gets the secrets made for it")]
 fn route(shared: &Arc<Shared>, parts: &Parts, body: &[u8]) -> Result<Draft, Draft> {
     let admin = Admin::new(Arc::clone(shared));
     let path: Vec<&str> = parts.uri.path().trim_matches('/').split('/').collect();

@@ -7,6 +7,7 @@
 //! | `POST /v1/credentials/{name}/{refresh\|probe\|hold\|release}` | `{done, generation, message, failure}`; 409 with the same when it did not help |
 //! | `GET /v1/audit?credential=&limit=` | `{entries: […]}` |
 //! | `GET /v1/unclassified` | `{entries: […]}`: replies that no rule matched |
+//! | `DELETE /v1/unclassified`, `/v1/unclassified/{id,id,…}` | `{message}`: all of them, or some, are dismissed |
 //! | `POST /v1/reload` | `{message}`, or 422 with what is wrong |
 //! | `GET /v1/embedded`, `PUT`, `DELETE /v1/embedded/{name}` | the embedded store: names, a new document, its end |
 
@@ -19,7 +20,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, post, put},
+    routing::{delete, get, post, put},
 };
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,8 @@ pub trait House: Send + Sync {
     fn audit(&self, wanted: AuditQuery) -> BoxFuture<'_, Result<Vec<Value>, String>>;
     /// Replies that no rule matched, without their secrets.
     fn unclassified(&self) -> BoxFuture<'_, Result<Vec<Value>, String>>;
+    /// Dismisses some of them, or all, on behalf of somebody (`uid 1000`).
+    fn dismiss(&self, ids: Option<Vec<String>>, actor: String) -> BoxFuture<'_, Result<String, String>>;
     /// Applies the settings file anew; says what changed.
     fn reload(&self) -> BoxFuture<'_, Result<String, String>>;
     /// What the embedded store holds: names and dates, no values.
@@ -100,7 +103,8 @@ fn router(parts: Parts) -> Router {
         .route("/v1/credentials/{name}", get(one))
         .route("/v1/credentials/{name}/{verb}", post(act))
         .route("/v1/audit", get(audit))
-        .route("/v1/unclassified", get(unclassified))
+        .route("/v1/unclassified", get(unclassified).delete(dismiss_all))
+        .route("/v1/unclassified/{ids}", delete(dismiss))
         .route("/v1/reload", post(reload))
         .route("/v1/embedded", get(embedded))
         .route("/v1/embedded/{name}", put(put_embedded).delete(remove_embedded))
@@ -158,10 +162,7 @@ async fn act(
 ) -> Response {
     let Some(slot) = parts.subscriber.get(&name) else { return parts.unknown(&name) };
     let id = slot.current().view.name.clone();
-    let actor = match caller {
-        Caller::Local { uid, .. } => format!("uid {uid}"),
-        Caller::Remote(_) => "unknown".into(),
-    };
+    let actor = actor(caller);
     let (answer, answered) = oneshot::channel();
     let ask = match verb.as_str() {
         "refresh" => Ask::Refresh { id, actor, answer },
@@ -198,6 +199,23 @@ async fn audit(State(parts): Parted, Query(wanted): Query<AuditQuery>) -> Respon
 
 async fn unclassified(State(parts): Parted) -> Response {
     parts.told(parts.house.unclassified().await.map(|entries| json!({ "entries": entries })))
+}
+
+async fn dismiss(State(parts): Parted, Extension(caller): Extension<Caller>, Path(ids): Path<String>) -> Response {
+    let ids = ids.split(',').map(str::to_owned).collect();
+    parts.told(parts.house.dismiss(Some(ids), actor(caller)).await.map(|message| json!({ "message": message })))
+}
+
+async fn dismiss_all(State(parts): Parted, Extension(caller): Extension<Caller>) -> Response {
+    parts.told(parts.house.dismiss(None, actor(caller)).await.map(|message| json!({ "message": message })))
+}
+
+/// Who asks, for the audit log.
+fn actor(caller: Caller) -> String {
+    match caller {
+        Caller::Local { uid, .. } => format!("uid {uid}"),
+        Caller::Remote(_) => "unknown".into(),
+    }
 }
 
 async fn reload(State(parts): Parted) -> Response {

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     credential::Failure,
     lifecycle::State,
-    publish::View,
+    publish::{Subtype, View},
     web::{AuthFailure, Problem},
 };
 
@@ -22,7 +22,7 @@ const LATER: Duration = Duration::from_secs(10);
 pub fn failure(view: &View, state: State, now: Timestamp) -> Option<AuthFailure> {
     let name = view.name.as_str();
     let problem = view.problem.as_ref();
-    let blocker = problem.map(|problem| problem.failure).filter(|failure| {
+    let blocker = problem.and_then(|problem| problem.failure.failure()).filter(|failure| {
         use Failure::{
             ClientMisconfigured, CredentialRevoked, InsufficientScope, RateLimitReached, UpstreamUnavailable,
         };
@@ -38,7 +38,10 @@ pub fn failure(view: &View, state: State, now: Timestamp) -> Option<AuthFailure>
         // Nobody can renew a static key: its end is a person's affair.
         State::Expired if !view.kind.is_refreshable() => AuthFailure::of(Failure::CredentialRevoked, name),
         State::Expired => AuthFailure::of(blocker.or(limited).unwrap_or(Failure::CredentialExpired), name),
-        _ => AuthFailure::of(problem?.failure, name),
+        _ => match problem?.failure {
+            Subtype::Failure(failure) => AuthFailure::of(failure, name),
+            Subtype::NotReady => AuthFailure::not_ready(name),
+        },
     };
     told.state = Some(state);
     told.generation = Some(view.generation);

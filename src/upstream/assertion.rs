@@ -50,6 +50,7 @@ pub(super) fn sign(
     Ok(Secret::new(signed))
 }
 
+#[expect(clippy::disallowed_methods, reason = "the private key is read to sign with it")]
 fn key(assertion: &Assertion, subject: &Subject) -> Result<(Algorithm, EncodingKey), Unmakable> {
     let algorithm: Algorithm = assertion
         .algorithm

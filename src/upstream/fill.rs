@@ -75,6 +75,14 @@ fn encoded(value: &str) -> impl Iterator<Item = char> {
     })
 }
 
+/// The placeholders in a text.
+pub(super) fn names(template: &str) -> impl Iterator<Item = &str> {
+    parts(template).into_iter().filter_map(|part| match part {
+        Part::Placeholder(name) => Some(name),
+        Part::Plain(_) => None,
+    })
+}
+
 enum Part<'a> {
     Plain(&'a str),
     Placeholder(&'a str),

@@ -16,6 +16,7 @@ use crate::{
 };
 
 /// The request that asks for a new access token.
+#[expect(clippy::disallowed_methods, reason = "the signed assertion becomes the Authorization header")]
 pub(super) fn call(subject: &Subject, now: Timestamp) -> Result<Call, Unmakable> {
     if subject.kind == Kind::AwsSession {
         return aws::session(subject, now);
@@ -111,6 +112,7 @@ fn scope(subject: &Subject) -> Option<String> {
 }
 
 /// Shows who the client is. A client without a secret is a public one and says only its name (RFC 6749 §3.2.1).
+#[expect(clippy::disallowed_methods, reason = "HTTP Basic is made of the client's secret")]
 pub(super) fn authenticate(subject: &Subject, body: &mut Body) -> Result<Option<(HeaderName, Secret)>, Unmakable> {
     let id = fill::client_id(subject).ok_or(Unmakable::Missing("client_id (nor have the credential's settings)"))?;
     let secret = subject.material.client_secret.as_ref();
@@ -168,6 +170,7 @@ impl Body {
         self.narrow.push((name.to_owned(), value.clone()));
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the body that is sent")]
     pub(super) fn render(&self, json: bool) -> (&'static str, Secret) {
         if json {
             let members = self.texts.iter().map(|(name, value)| (name.clone(), value.expose().into()));

@@ -5,9 +5,11 @@ mod aws;
 mod fill;
 mod grant;
 mod introspection;
+mod placeholders;
 mod probe;
 
 pub use introspection::is_used as introspects;
+pub use placeholders::unfilled;
 
 use std::{sync::Arc, time::Duration};
 

@@ -15,6 +15,7 @@ use crate::{credential::Secret, fetch::Call};
 const TOKEN: &str = "{access_token}";
 
 /// The request that proves a credential.
+#[expect(clippy::disallowed_methods, reason = "the token goes into the probe")]
 pub(super) fn call(subject: &Subject, now: Timestamp) -> Result<Call, Unmakable> {
     if subject.kind.signs() {
         return aws::probe(subject, now);

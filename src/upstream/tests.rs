@@ -43,10 +43,12 @@ fn subject(kind: Kind, document: &str, provider: Provider) -> Subject {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "compared with what should be sent")]
 fn header<'a>(call: &'a Call, name: &str) -> Option<&'a str> {
     call.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.expose())
 }
 
+#[expect(clippy::disallowed_methods, reason = "compared with what should be sent")]
 fn body(call: &Call) -> &str {
     call.body.as_ref().unwrap().expose()
 }

@@ -1,6 +1,6 @@
 //! How material comes to a credential: from the ledger at the start, from its home store whenever it changed there.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use jiff::Timestamp;
@@ -148,10 +148,11 @@ impl Shard {
         let Some(watched) = self.watched.get(id) else { return };
         let assignment = watched.assignment.clone();
         let (back, id, turn) = (self.back.clone(), id.clone(), self.house.stores.turn(id));
+        let clock = self.house.clock.clone();
         // Not one of the flights: a stop does not wait for a store that hangs.
         tokio::spawn(async move {
             let _turn = turn.lock_owned().await;
-            let at = &assignment.at;
+            let (at, asked) = (&assignment.at, clock.now().boot);
             let reading = async {
                 let loaded = assignment.at_home().await?;
                 Ok(Box::new(FromStore { loaded, read_only: assignment.store.read_only(at).await }))
@@ -164,7 +165,8 @@ impl Shard {
                 })
             };
             let result = result.unwrap_or_else(panicked);
-            let _ = back.send(Message::Loaded { id, why, result });
+            let took = clock.now().boot.saturating_sub(asked);
+            let _ = back.send(Message::Loaded { id, why, result, took });
         });
     }
 
@@ -174,6 +176,7 @@ impl Shard {
         id: &CredentialId,
         why: LoadReason,
         result: Result<Box<FromStore>, StoreError>,
+        took: Duration,
     ) {
         let Some(watched) = self.watched.get_mut(id) else { return };
         let store_name = watched.assignment.store_name.clone();
@@ -186,7 +189,7 @@ impl Shard {
             Err(_) => None,
         };
         if let Some(trouble) = answered {
-            self.house.stores.report(&store_name, &store, now, trouble, &self.house.metrics);
+            self.house.stores.report(&store_name, &store, (now, took), trouble, &self.house.metrics);
         }
         let loaded = match result {
             Ok(loaded) => loaded,

@@ -90,8 +90,8 @@ enum Message {
     Time,
     /// The home store has not answered for so long that nobody waits for it any more.
     StoreSilent(CredentialId),
-    /// A load ended.
-    Loaded { id: CredentialId, why: LoadReason, result: Result<Box<FromStore>, StoreError> },
+    /// A load ended, so long after it was asked for.
+    Loaded { id: CredentialId, why: LoadReason, result: Result<Box<FromStore>, StoreError>, took: Duration },
     /// A flight ended.
     Flown { id: CredentialId, landing: Box<flight::Landing> },
     /// A probe ended.
@@ -303,7 +303,7 @@ impl Shard {
             Message::Time => {}
             Message::StoreStale(id, stale) => self.flag(&id, |flags| flags.store_stale = stale),
             Message::StoreSilent(id) => self.looked(&id).await,
-            Message::Loaded { id, why, result } => self.loaded(&id, why, result).await,
+            Message::Loaded { id, why, result, took } => self.loaded(&id, why, result, took).await,
             Message::Flown { id, landing } => self.flown(&id, *landing).await,
             Message::Probed { id, look } => self.probed(&id, *look).await,
             Message::OrphanProbed { id, attempt, refused, look } => {

@@ -3,6 +3,7 @@
 use super::effects::Note;
 use crate::{
     credential::{CredentialId, Failure, Verdict},
+    incident::words::MEND,
     ledger::{Fact, FactChange},
     lifecycle::{Effect, Incident},
 };
@@ -161,7 +162,7 @@ fn raise(incident: Incident, watched: &super::Watched, life: &crate::lifecycle::
         format!("Attempt: {} (what became of it: credd audit --credential {name})\n", lost.attempt)
     });
     let body = format!(
-        "Credential: {name}\nProvider: {provider}\nHome store: {}\n{evidence}{lost}Tried: {tried}\nTo mend it: {mend}\n",
+        "Credential: {name}\nProvider: {provider}\nHome store: {}\n{evidence}{lost}Tried: {tried}\n{MEND}{mend}\n",
         assignment.store_name
     );
     FactChange::Raise { severity: severity.to_owned(), summary, body }

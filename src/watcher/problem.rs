@@ -7,7 +7,7 @@ use crate::{
     clock::Now,
     credential::{Failure, Verdict},
     lifecycle::{Standing, State},
-    publish::Problem,
+    publish::{Problem, Subtype},
     store::StoreError,
 };
 
@@ -31,6 +31,7 @@ impl Watched {
         let detail =
             format!("{}{evidence} (rule {})", verdict.cause.as_deref().unwrap_or(failure.as_str()), verdict.rule);
         let retry_at = self.retry_at(trouble.retry_at);
+        let failure = Subtype::Failure(failure);
         Some(Problem { failure, cause: verdict.cause.clone(), detail, since: trouble.since, retry_at, remedy })
     }
 
@@ -46,23 +47,20 @@ impl Watched {
     /// There is nothing to serve, because the home store gave nothing.
     fn store_problem(&self, state: State, now: Now) -> Option<Problem> {
         let error = self.store_error.as_ref().filter(|_| state == State::Uninitialised)?;
-        let (failure, cause, remedy) = match error {
-            StoreError::Unreachable { .. } | StoreError::Throttled { .. } => {
-                (Failure::UpstreamUnavailable, "store_down", None)
-            }
-            StoreError::NotFound { .. } => (Failure::ClientMisconfigured, "no_secret", Some(self.remedy())),
+        let (cause, remedy) = match error {
+            StoreError::Unreachable { .. } | StoreError::Throttled { .. } => ("store_down", None),
+            StoreError::NotFound { .. } => ("no_secret", Some(self.remedy())),
             // There is one, and a new one would not help either.
-            StoreError::Denied { reason, .. } => (
-                Failure::ClientMisconfigured,
-                "no_secret",
-                Some(format!("let credd read it in {}: {reason}", self.home())),
-            ),
+            StoreError::Denied { reason, .. } => {
+                ("no_secret", Some(format!("let credd read it in {}: {reason}", self.home())))
+            }
             StoreError::Malformed { .. } | StoreError::Conflict { .. } | StoreError::ReadOnly { .. } => {
-                (Failure::ClientMisconfigured, "no_secret", Some(format!("correct it in {}: {error}", self.home())))
+                ("no_secret", Some(format!("correct it in {}: {error}", self.home())))
             }
         };
         Some(Problem {
-            failure,
+            // No upstream has refused anything.
+            failure: Subtype::NotReady,
             cause: Some(cause.to_owned()),
             detail: error.to_string(),
             since: self.life.since().unwrap_or(now.wall),

@@ -38,6 +38,8 @@ pub struct StoreReport {
     pub last_sync_at: Option<Timestamp>,
     /// What it last said when it did not.
     pub error: Option<String>,
+    /// How long it last took to answer, or to fail to.
+    pub response_ms: Option<u64>,
     /// When our own login there ends, where it does.
     pub auth_expires_at: Option<Timestamp>,
     /// Why that login cannot go on, if so.
@@ -84,6 +86,7 @@ impl Stores {
             down_since: None,
             last_sync_at: None,
             error: None,
+            response_ms: None,
             auth_expires_at: None,
             login_trouble: None,
         };
@@ -214,7 +217,10 @@ impl Stores {
     async fn poll(&self, name: &str, store: &Arc<dyn SecretStore>, clock: &Arc<dyn Clock>, metrics: &Metrics) {
         let residents = self.of_store(name);
         let places: Vec<Location> = residents.iter().map(|(_, home)| home.at.clone()).collect();
+        let asked = clock.now();
         let versions = store.versions(&places).await;
+        let answered = clock.now();
+        let took = answered.boot.saturating_sub(asked.boot);
         let mut failure = None;
         for ((id, home), version) in residents.into_iter().zip(versions) {
             match version {
@@ -242,15 +248,15 @@ impl Stores {
                 }
             }
         }
-        self.report(name, store, clock.now().wall, failure.map(|error| error.to_string()), metrics);
+        self.report(name, store, (answered.wall, took), failure.map(|error| error.to_string()), metrics);
     }
 
-    /// Notes how the store answered.
+    /// Notes how the store answered, when, and after how long.
     pub fn report(
         &self,
         name: &str,
         store: &Arc<dyn SecretStore>,
-        now: Timestamp,
+        (now, took): (Timestamp, Duration),
         error: Option<String>,
         metrics: &Metrics,
     ) {
@@ -291,6 +297,7 @@ impl Stores {
             down_since,
             last_sync_at,
             error,
+            response_ms: Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
             auth_expires_at,
             login_trouble,
         };

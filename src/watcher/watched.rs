@@ -275,7 +275,7 @@ impl Watched {
             refresh_expiry_source: validity.and_then(|validity| validity.refresh_source),
             client_secret_expires_at: self.material.as_ref().and_then(|material| material.client_secret_expires_at),
             refresh_at: validity.and_then(|validity| validity.refresh_at).filter(|_| state != State::Revoked),
-            probe_at: self.life.probes().next_at,
+            probe_at: self.life.next_probe_at(now, policy),
             last_probe_at: self.life.probes().last_at,
             last_success_at: self.life.probes().proven_at,
             last_rotation_at: validity.map(|validity| validity.issued_at),

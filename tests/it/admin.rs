@@ -35,6 +35,9 @@ impl House for Told {
     fn unclassified(&self) -> BoxFuture<'_, Result<Vec<Value>, String>> {
         async { Ok(vec!["odd".into()]) }.boxed()
     }
+    fn dismiss(&self, ids: Option<Vec<String>>, actor: String) -> BoxFuture<'_, Result<String, String>> {
+        async move { self.note(format!("dismissed {ids:?} for {actor}")) }.boxed()
+    }
     fn reload(&self) -> BoxFuture<'_, Result<String, String>> {
         async { self.note("broken settings".into()) }.boxed()
     }
@@ -90,6 +93,11 @@ async fn the_operator_sees_everything_and_can_act() {
     let entries = client.get("/v1/audit?credential=bot&limit=5").await.json();
     assert!(entries["entries"][0].as_str().unwrap().contains("limit: Some(5)"), "{entries}");
     assert_eq!(client.get("/v1/unclassified").await.json()["entries"][0], "odd");
+    let who = format!("uid {}", rustix::process::geteuid().as_raw());
+    for (path, ids) in [("/ab,cd", "Some([\"ab\", \"cd\"])"), ("", "None")] {
+        client.send(&format!("DELETE /v1/unclassified{path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        assert_eq!(client.answer().await.json()["message"], format!("dismissed {ids} for {who}"));
+    }
     assert_eq!(client.post("/v1/reload", "").await.status, 422);
     assert_eq!(client.get("/v1/embedded").await.json()["entries"][0], "bot");
     client.send("PUT /v1/embedded/bot HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc").await;

@@ -3,7 +3,7 @@
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -14,8 +14,12 @@ use credd::{
     credential::{CredentialId, Failure, Generation, Reference, Resolve, Secret},
     lifecycle::State,
     metrics::Metrics,
-    publish::{Criticality, Problem, Reader},
-    server::{FailOn, health, scrape::Scrape},
+    publish::{Criticality, Problem, Reader, Subtype},
+    server::{
+        FailOn,
+        health::{self, StoreState},
+        scrape::Scrape,
+    },
     web::{self, Caller, Listener, Pulse, Readiness},
 };
 use futures_util::{FutureExt, future::BoxFuture};
@@ -51,6 +55,7 @@ struct Health {
     board: Board,
     readiness: Readiness,
     pulse: Pulse,
+    stores: Arc<Mutex<Vec<StoreState>>>,
     address: std::net::SocketAddr,
 }
 
@@ -64,10 +69,15 @@ impl Health {
         let listener = health::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (readiness, pulse) = (Readiness::default(), Pulse::new(board.clock.clone()));
+        let stores: Arc<Mutex<Vec<StoreState>>> = Arc::default();
         let parts = health::Parts {
             subscriber: board.subscriber.clone(),
             readiness: readiness.clone(),
             pulse: pulse.clone(),
+            stores: health::Stores::new({
+                let stores = stores.clone();
+                move || stores.lock().unwrap().clone()
+            }),
             scrape: Scrape::new(board.metrics.clone(), board.subscriber.clone(), 50_000),
             clock: board.clock.clone(),
             fail_on: FailOn::Expired,
@@ -81,7 +91,7 @@ impl Health {
         } else {
             tokio::spawn(health::serve(listener, parts, limits, stop));
         }
-        Self { board, readiness, pulse, address }
+        Self { board, readiness, pulse, stores, address }
     }
 
     async fn connect(&self) -> Client {
@@ -182,7 +192,7 @@ async fn the_document_has_the_shape_of_the_draft() {
     let health = Health::new().await;
     let mut edition = published(&health.board, "bot", 3, Some(30), State::Degraded);
     edition.view.problem = Some(Problem {
-        failure: Failure::RateLimitReached,
+        failure: Subtype::Failure(Failure::RateLimitReached),
         cause: None,
         detail: format!("{CANARY} evidence"),
         since: health.board.now(),
@@ -208,6 +218,7 @@ async fn the_document_has_the_shape_of_the_draft() {
     );
     assert_eq!((&check["failure"]["subtype"], &check["status"]), (&"rate_limit_reached".into(), &"warn".into()));
     assert_eq!(check["links"]["self"], "/health/credentials/bot");
+    assert_eq!(check["links"]["help"], "https://credd.dev/runbook#creddratelimited");
     health.set("bot", State::Fresh, Some(600), Criticality::Required);
     let body = health.get("/health").await.json();
     assert_eq!((&body["checks"], body.get("output")), (&json!({}), None));
@@ -216,6 +227,50 @@ async fn the_document_has_the_shape_of_the_draft() {
     client.send("HEAD /health HTTP/1.1\r\nhost: x\r\n\r\n").await;
     assert_eq!(soon(client.head()).await.unwrap().status, 200);
     assert_eq!(health.get("/elsewhere").await.status, 404);
+}
+
+#[tokio::test]
+async fn home_stores_are_told_with_their_pace_and_only_those_of_what_was_asked_for() {
+    let health = Health::new().await;
+    health.set("bot", State::Fresh, Some(600), Criticality::Required);
+    let store = |name: &str, up, response_ms| StoreState { name: name.into(), up, response_ms };
+    let home = health.board.subscriber.get("bot").unwrap().current().view.store.clone();
+    *health.stores.lock().unwrap() = vec![store(&home, Some(true), Some(12)), store("other", Some(false), Some(1))];
+    for path in ["/health", "/health/credentials/bot", "/health/consumers/tests", "/health?credential=bot"] {
+        let got = health.get(path).await;
+        let body = got.json();
+        let check = &body["checks"][format!("{home}:responseTime")][0];
+        assert_eq!((got.status, &body["status"], &check["status"]), (200, &"pass".into(), &"pass".into()), "{path}");
+        let said = (&check["componentType"], &check["observedValue"], &check["observedUnit"]);
+        assert_eq!(said, (&"datastore".into(), &12.into(), &"ms".into()), "{path}");
+        assert!(body["checks"].get("other:responseTime").is_none(), "{path}: {body}");
+    }
+    *health.stores.lock().unwrap() = vec![store(&home, Some(false), Some(5000))];
+    let got = health.get("/health").await;
+    let body = got.json();
+    assert_eq!((got.status, &body["status"]), (200, &"warn".into()), "{body}");
+    assert_eq!(body["output"], format!("store {home} does not answer"));
+    assert_eq!(body["checks"][format!("{home}:responseTime")][0]["status"], "fail");
+    assert_eq!(health.get("/health?warn_status=429").await.status, 429);
+}
+
+#[tokio::test]
+async fn whose_calls_are_affected_is_told_with_the_details_only() {
+    let (here, there) = (Health::new().await, Health::start(true).await);
+    for (health, told) in [(&here, true), (&there, false)] {
+        let mut edition = published(&health.board, "bot", 3, Some(600), State::Revoked);
+        let named = Reader { name: Some("docs mcp".into()), ..own() };
+        let narrowed = Reader { cut: Some(CredentialId::new("bot.cut-00000000").unwrap()), ..named.clone() };
+        let group = Reader { gid: Some(7), ..Reader::default() };
+        edition.readers = Arc::from([named, narrowed, group]);
+        health.board.publisher.set(edition);
+        let body = health.get("/health").await.json();
+        let affected = body["checks"]["bot:ttl"][0].get("affectedEndpoints").cloned();
+        assert_eq!(affected, told.then(|| json!(["mcp://docs%20mcp", "gid:7"])), "{body}");
+    }
+    here.set("bot", State::Fresh, Some(600), Criticality::Required);
+    let body = here.get("/health?verbose").await.json();
+    assert!(body["checks"]["bot:ttl"][0].get("affectedEndpoints").is_none(), "nothing is affected: {body}");
 }
 
 #[tokio::test]

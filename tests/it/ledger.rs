@@ -61,5 +61,9 @@ over_all! {
     log:
         t37_the_audit_log_verifies,
         t37_tampering_is_named,
+        t37_a_chain_that_was_computed_anew_is_not_signed,
+        t37_a_chain_that_was_taken_away_or_put_in_is_seen,
+        t37_an_older_ledger_verifies_and_is_signed_at_the_next_start,
+        t37_nobody_makes_a_ledger_look_older_to_have_a_forged_log_signed,
         the_log_is_read_and_exported;
 }

@@ -1,7 +1,7 @@
 //! Plays the transcripts of `tests/lifecycle/*.txt`: what happened on the left of the arrow, state and effects on its
 //! right. `BLESS=1` writes what the machine says; read the difference before committing it.
 
-use std::{fmt::Write as _, fs, path::Path, time::Duration};
+use std::{collections::VecDeque, fmt::Write as _, fs, path::Path, time::Duration};
 
 use credd::{
     clock::Now,
@@ -153,7 +153,9 @@ fn play(text: &str) -> String {
                 .next_deadline(now, &rules)
                 .map_or("never".into(), |next| format!("{:#}", next.duration_since(at(0.0).wall)));
             let state = life.state(now, &rules);
-            writeln!(played, "{left:<42} -> {state} {}; next {next}", effects.join(" ")).unwrap();
+            let overdue = life.next_probe_at(now, &rules).is_some_and(|probe| probe < now.wall);
+            let overdue = if overdue { "; a probe is overdue" } else { "" };
+            writeln!(played, "{left:<42} -> {state} {}; next {next}{overdue}", effects.join(" ")).unwrap();
         }
     }
     played
@@ -173,5 +175,47 @@ fn transcripts_are_true() {
         } else {
             assert_eq!(played, told, "{}: BLESS=1 writes what the machine says", name.display());
         }
+    }
+}
+
+/// Second by second through an hour of ever new values, flights and probes answered at once: how long a probe was announced
+/// at most before it went out or was answered by a refresh, and the longest time without a proof.
+fn hour(lives: u64) -> (u32, SignedDuration) {
+    let rules = Policy { rotation: Rotation::None, ..Policy::new(Kind::RefreshToken) };
+    let (mut life, words) = (Lifecycle::default(), format!("{lives}s"));
+    let (mut announced, mut longest, mut unproven) = (0, 0, SignedDuration::ZERO);
+    for second in 0..3600_u32 {
+        let now = at(f64::from(second));
+        let mut open = VecDeque::from([match second {
+            0 => event(&["loaded", &words], now, &life),
+            _ if second % 300 == 299 => Event::Beat(Duration::from_secs(u64::from(second * 7 % 300))),
+            _ => Event::Tick,
+        }]);
+        while let Some(happened) = open.pop_front() {
+            for effect in life.step(happened, now, 0.5, &rules) {
+                announced = if matches!(effect, Effect::Probe(_)) { 0 } else { announced };
+                let answers: &[&[&str]] = match effect {
+                    Effect::Prepare(_) => &[&["prepared"], &["sent"], &["received"], &["promoted", &words]],
+                    Effect::Probe(_) => &[&["probed", "works"]],
+                    _ => &[],
+                };
+                open.extend(answers.iter().map(|answer| event(answer, now, &life)));
+            }
+        }
+        announced = if life.next_probe_at(now, &rules).is_some() { announced + 1 } else { 0 };
+        longest = longest.max(announced);
+        let proven = life.probes().proven_at.unwrap_or(at(0.0).wall);
+        unproven = unproven.max(now.wall.duration_since(proven));
+    }
+    (longest, unproven)
+}
+
+#[test]
+fn no_probe_stays_announced_for_ever_however_short_a_value_lives() {
+    for lives in [20, 45, 60, 75, 90, 120, 600, 3600] {
+        let (longest, unproven) = hour(lives);
+        // A beat announces it up to five minutes ahead, and a new value settles for half a minute.
+        assert!(longest <= 330, "{lives} s: a probe was announced for {longest} s");
+        assert!(unproven <= SignedDuration::from_mins(10), "{lives} s: unproven for {unproven:#}");
     }
 }

@@ -9,6 +9,7 @@ use std::{
     process::ExitCode,
 };
 
+use super::out::note;
 use crate::{
     catalogue::{self, Catalogue, Problem},
     credential::CredentialId,
@@ -67,7 +68,7 @@ pub fn catalogue(folder: Option<&Path>) -> Result<(Catalogue, Vec<Problem>), Exi
         }),
         Err(problems) => {
             for problem in problems {
-                eprintln!("error: built-in {problem}");
+                note!("error: built-in {problem}");
             }
             Err(ExitCode::from(70))
         }
@@ -79,7 +80,7 @@ pub fn run(args: &Args, output: &mut impl Write) -> ExitCode {
     if let Verb::Lint { path } = &args.verb {
         let problems = catalogue::lint(path);
         for problem in &problems {
-            eprintln!("{problem}");
+            note!("{problem}");
         }
         return if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(65) };
     }
@@ -95,14 +96,14 @@ pub fn run(args: &Args, output: &mut impl Write) -> ExitCode {
         Err(code) => return code,
     };
     for problem in &problems {
-        eprintln!("warning: {problem} (the file is ignored)");
+        note!("warning: {problem} (the file is ignored)");
     }
     let done = match &args.verb {
         Verb::Show { name, toml } => match (catalogue.provider(name), catalogue.text(name)) {
             (Some(_), Some(text)) if *toml => output.write_all(text.as_bytes()),
             (Some(provider), _) => show::show(&provider, output),
             (None, _) => {
-                eprintln!("error: no provider is called {name:?}; `credd providers list` names them");
+                note!("error: no provider is called {name:?}; `credd providers list` names them");
                 return ExitCode::from(64);
             }
         },
@@ -122,7 +123,7 @@ fn written(done: io::Result<()>) -> ExitCode {
 /// Writes `NAME.toml`, with a word to each part; an existing file is left alone.
 fn begin(name: &str, folder: &Path, output: &mut impl Write) -> ExitCode {
     if let Err(bad) = CredentialId::new(name) {
-        eprintln!("error: {bad}");
+        note!("error: {bad}");
         return ExitCode::from(64);
     }
     let path = folder.join(format!("{name}.toml"));
@@ -143,7 +144,7 @@ fn begin(name: &str, folder: &Path, output: &mut impl Write) -> ExitCode {
             written(said)
         }
         Err(error) => {
-            eprintln!("error: {} was not written: {error}", path.display());
+            note!("error: {} was not written: {error}", path.display());
             ExitCode::from(73)
         }
     }

@@ -85,6 +85,7 @@ pub(super) struct Session {
 
 impl Session {
     /// Connects, and reads certificate and password anew, so that a rotated one counts at once.
+    #[expect(clippy::disallowed_methods, reason = "the mail server's password")]
     pub(super) async fn open(settings: &Settings, resolve: &dyn Resolve) -> Result<Self, Failed> {
         let port = settings.port.unwrap_or(settings.tls.usual_port());
         let place = format!("{}:{port}", settings.host);

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use super::{help, stores::StoreCheck};
 use crate::{
     credential::CredentialId,
     lifecycle::State,
@@ -57,11 +58,22 @@ pub struct Document {
     /// What is wrong, one clause for each credential.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
-    /// By `name:ttl`.
-    pub checks: BTreeMap<String, Vec<Check>>,
+    /// Credentials and home stores.
+    pub checks: Checks,
     /// When a failing one is tried again, at the earliest.
     #[serde(skip)]
     pub retry_after: Option<Duration>,
+}
+
+/// What was looked at: arrays of one, as the draft has it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Checks {
+    /// By `name:ttl`.
+    #[serde(flatten)]
+    pub credentials: BTreeMap<String, [Check; 1]>,
+    /// By `name:responseTime`.
+    #[serde(flatten)]
+    pub stores: BTreeMap<String, [StoreCheck; 1]>,
 }
 
 /// One credential in the document.
@@ -95,7 +107,10 @@ pub struct Check {
     /// Who read it, and when last; only for callers who may know.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub readers: Option<Vec<Used>>,
-    /// Where this one is told alone.
+    /// Who may read it and is affected, while it is not well; only for callers who may know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub affected_endpoints: Vec<String>,
+    /// Where this one is told alone, and what to do about it.
     pub links: BTreeMap<&'static str, String>,
 }
 
@@ -150,7 +165,7 @@ fn empty() -> Document {
         service_id: String::new(),
         notes: Vec::new(),
         output: None,
-        checks: BTreeMap::new(),
+        checks: Checks::default(),
         retry_after: None,
     }
 }
@@ -162,7 +177,7 @@ impl Document {
             let again = again.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
             self.retry_after = [self.retry_after, again].into_iter().flatten().min();
         }
-        self.checks.insert(format!("{}:ttl", view.name), vec![check]);
+        self.checks.credentials.insert(format!("{}:ttl", view.name), [check]);
     }
 }
 
@@ -179,6 +194,7 @@ fn check(view: &View, now: Timestamp, terms: &Terms) -> Check {
         };
         format!("{}: {state}{why}{time}", view.name)
     });
+    let help = (status != Status::Pass).then(|| ("help", help::link(help::heading(view, state))));
     Check {
         component_id: view.name.clone(),
         component_type: "https://credd.dev/types/credential",
@@ -191,7 +207,8 @@ fn check(view: &View, now: Timestamp, terms: &Terms) -> Check {
         output,
         failure,
         readers: None,
-        links: BTreeMap::from([("self", format!("/health/credentials/{}", view.name))]),
+        affected_endpoints: vec![],
+        links: [("self", format!("/health/credentials/{}", view.name))].into_iter().chain(help).collect(),
     }
 }
 
@@ -232,7 +249,7 @@ mod tests {
     use super::*;
     use crate::{
         credential::{ExpirySource, Failure, Generation, Kind},
-        publish::Problem,
+        publish::{Problem, Subtype},
     };
 
     fn now() -> Timestamp {
@@ -321,7 +338,7 @@ mod tests {
             assert_eq!(judge(&[view(State::Fresh, left)], now(), &Terms::default()).status, status, "{left:?}");
         }
         let ended = judge(&[view(State::Fresh, Some(-5))], now(), &Terms::default());
-        assert_eq!(ended.checks["bot:ttl"][0].state, State::Expired, "whatever the shard said before");
+        assert_eq!(ended.checks.credentials["bot:ttl"][0].state, State::Expired, "whatever the shard said before");
     }
 
     #[test]
@@ -334,7 +351,7 @@ mod tests {
         ];
         for (criticality, status, checks) in table {
             let document = judge(&[with(criticality), view(State::Fresh, None)], now(), &Terms::default());
-            assert_eq!((document.status, document.checks.len()), (status, checks), "{criticality:?}");
+            assert_eq!((document.status, document.checks.credentials.len()), (status, checks), "{criticality:?}");
         }
         assert_eq!(judge_one(&with(Criticality::Ignore), now(), &Terms::default()).status, Status::Fail);
     }
@@ -342,7 +359,7 @@ mod tests {
     #[test]
     fn a_refresh_in_flight_hides_no_earlier_failure() {
         let problem = Problem {
-            failure: Failure::RateLimitReached,
+            failure: Subtype::Failure(Failure::RateLimitReached),
             cause: None,
             detail: "canary-detail".into(),
             since: now(),
@@ -371,6 +388,6 @@ mod tests {
         let text = serde_json::to_string(&judge(&[view(State::Fresh, None)], now(), &Terms::default())).unwrap();
         assert!(text.contains(r#""status":"pass""#) && !text.contains("output"), "{text}");
         let verbose = Terms { verbose: true, ..Terms::default() };
-        assert_eq!(judge(&[view(State::Fresh, None)], now(), &verbose).checks.len(), 1);
+        assert_eq!(judge(&[view(State::Fresh, None)], now(), &verbose).checks.credentials.len(), 1);
     }
 }

@@ -3,10 +3,13 @@
 //! `/livez` and `/readyz` never look at a credential: a restart cures no revoked token. `/health` is the document that
 //! orchestrators poll.
 
+mod help;
 mod judge;
 mod probes;
+mod stores;
 
-pub use judge::{Check, Document, Status, Terms, judge, judge_one};
+pub use judge::{Check, Checks, Document, Status, Terms, judge, judge_one};
+pub use stores::{StoreCheck, StoreState, Stores};
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
@@ -26,7 +29,7 @@ use super::{FailOn, scrape};
 use crate::{
     clock::Clock,
     credential::{Reference, Resolve, Secret},
-    publish::{Reader, Slot, Subscriber, View},
+    publish::{Criticality, Reader, Slot, Subscriber, View},
     web::{self, AuthFailure, Caller, Problem, Pulse, Readiness},
 };
 
@@ -39,6 +42,8 @@ pub struct Parts {
     pub readiness: Readiness,
     /// Whether it makes progress.
     pub pulse: Pulse,
+    /// The home stores.
+    pub stores: Stores,
     /// `/metrics`.
     pub scrape: scrape::Scrape,
     /// The only source of time.
@@ -158,10 +163,23 @@ impl Parts {
         headers: &HeaderMap,
     ) -> Response {
         document.service_id.clone_from(&self.service_id);
+        let current: Vec<_> = slots.iter().map(|slot| slot.current()).collect();
+        let homes: BTreeSet<&str> = current
+            .iter()
+            .filter(|edition| edition.view.criticality != Criticality::Ignore)
+            .map(|edition| edition.view.store.as_str())
+            .collect();
+        let mut stores = self.stores.list();
+        stores.retain(|store| homes.contains(store.name.as_str()));
+        document.add_stores(&stores, self.clock.now().wall);
         if self.may_see_readers(call, headers).await {
-            for slot in slots {
-                if let Some(checks) = document.checks.get_mut(&format!("{}:ttl", slot.current().view.name)) {
-                    checks.iter_mut().for_each(|check| check.readers = Some(slot.usage.list()));
+            for (slot, edition) in slots.iter().zip(&current) {
+                let Some([check]) = document.checks.credentials.get_mut(&format!("{}:ttl", edition.view.name)) else {
+                    continue;
+                };
+                check.readers = Some(slot.usage.list());
+                if check.status != Status::Pass {
+                    check.affected_endpoints = edition.readers().iter().filter_map(endpoint).collect();
                 }
             }
         }
@@ -204,6 +222,20 @@ impl Parts {
             },
             _ => false,
         }
+    }
+}
+
+/// A reader as the draft's "affected endpoints" have it: a URI. Who reads a cut is affected by what becomes of the cut.
+fn endpoint(reader: &Reader) -> Option<String> {
+    let scheme = |scheme: &str, name: &str| {
+        let name: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
+        format!("{scheme}{}", name.replace('+', "%20"))
+    };
+    match (&reader.name, reader.uid, reader.gid) {
+        _ if reader.cut.is_some() => None,
+        (Some(name), ..) => Some(scheme("mcp://", name)),
+        (None, Some(uid), _) => Some(scheme("uid:", &uid.to_string())),
+        (None, None, gid) => Some(scheme("gid:", &gid?.to_string())),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Responses of the socket.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -20,6 +20,7 @@ pub type Body = Either<Full<Bytes>, StreamBody<BoxStream<'static, Result<Frame<B
 pub type Response = http::Response<Body>;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const MIN_TTL: HeaderName = HeaderName::from_static("credd-min-ttl");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// The token, under that entity tag.
@@ -29,6 +30,17 @@ pub fn token(ready: &Ready, tag: HeaderValue) -> Response {
     put(&mut response, header::CACHE_CONTROL, NO_STORE);
     put(&mut response, header::ETAG, tag);
     response
+}
+
+/// Whether the token lives as long as was asked, as a structured field (RFC 9651): `?1`, or `?0` with the seconds that
+/// are left and the most that is worth asking for, because a refresh brings no more. A token that lives too short is
+/// better than none, but its reader must be able to tell.
+pub fn say_min_ttl(response: &mut Response, wanted: Duration, left: Option<Duration>, most: Duration) {
+    let value = match left {
+        Some(left) if left < wanted => format!("?0;left={};most={}", left.as_secs(), most.as_secs()),
+        _ => "?1".to_owned(),
+    };
+    put(response, MIN_TTL, HeaderValue::from_str(&value).expect("digits and signs"));
 }
 
 /// The caller has what that entity tag stands for.

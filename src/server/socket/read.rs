@@ -63,7 +63,13 @@ impl Desk {
             return self.unknown(target, peer, now.wall);
         };
         match edition.token(now) {
-            Some(ready) => self.deliver(&found, ready, request.headers(), peer, reader, now),
+            Some(ready) => {
+                let mut response = self.deliver(&found, ready, request.headers(), peer, reader, now);
+                if !wishes.min_ttl.is_zero() {
+                    answer::say_min_ttl(&mut response, wishes.min_ttl, ready.left(now), most(&edition.view));
+                }
+                response
+            }
             None => self.refuse(&edition, now),
         }
     }

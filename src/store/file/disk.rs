@@ -80,6 +80,7 @@ pub(super) fn unwritable(folder: &Path, path: &str) -> Option<String> {
 }
 
 /// Replaces a file at once and for good: written beside, synced, renamed, folder synced.
+#[expect(clippy::disallowed_methods, reason = "a secret goes back to its home store")]
 pub(super) fn replace(folder: &Path, path: &str, text: &Secret, attempt: Uuid) -> Result<(), StoreError> {
     if let Some(reason) = unwritable(folder, path) {
         return Err(StoreError::ReadOnly { path: path.into(), reason });

@@ -255,6 +255,7 @@ impl Kv {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a secret goes back to its home store")]
     pub(super) async fn write(
         &self,
         at: &Location,

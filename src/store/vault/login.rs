@@ -239,6 +239,7 @@ impl Login {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "what we log in with")]
     async fn new_token(&self, now: Now) -> Result<Token, StoreError> {
         let anonymous = self.wire.client(None);
         let (path, answer) = match &self.auth {
@@ -273,6 +274,7 @@ impl Login {
     }
 
     /// A token from the settings: asked for its own data, which says how long it lives.
+    #[expect(clippy::disallowed_methods, reason = "a line break around it is cut off")]
     async fn given_token(&self, reference: &Reference, now: Now) -> Result<Token, StoreError> {
         let value = Secret::new(self.secret(reference).await?.expose().trim());
         let value = checked(value, "auth.token")?;
@@ -301,6 +303,7 @@ async fn pod_token(path: &Path) -> Result<Secret, StoreError> {
 }
 
 /// What can stand in a header.
+#[expect(clippy::disallowed_methods, reason = "what no header can carry is refused here")]
 fn checked(token: Secret, path: &str) -> Result<Secret, StoreError> {
     if token.is_empty() || token.expose().bytes().any(|byte| !(b'!'..=b'~').contains(&byte)) {
         return Err(denied(path, "what it holds is no Vault token; is it empty, or cut wrongly?"));

@@ -75,6 +75,7 @@ impl Wire {
     }
 
     /// A client with that token, or with none for a login.
+    #[expect(clippy::disallowed_methods, reason = "the token that Vault knows us by")]
     pub(super) fn client(&self, token: Option<&Secret>) -> VaultClient {
         VaultClient {
             http: rustify::clients::reqwest::Client::new(self.address.as_str(), self.http.clone()),

@@ -73,6 +73,39 @@ async fn credentials_come_change_and_go_and_no_other_watcher_notices() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fm71_a_reload_refuses_what_a_check_finds_and_takes_it_once_it_is_mended() {
+    let mut world = World::new().await;
+    world.granted("stays", grant(3600.0), "").await;
+    world.start().await;
+    let good = world.tables.clone();
+    world.tables("[credentials.never]\nprovider = \"stripe\"\nkind = \"refresh_token\"");
+    world.write_settings();
+    let mut operator = world.operator().await;
+    let asked = operator.post("/v1/reload", "").await;
+    assert_eq!(asked.status, 422, "{}", asked.body);
+    assert!(asked.body.contains("credentials.never.kind: provider stripe has no token endpoint"), "{}", asked.body);
+    assert_eq!(world.read("stays").await.status, 200);
+    assert_eq!(world.read("never").await.status, 404, "the old settings stay");
+    let body = get_tcp(world.daemon().health, "/metrics").await.body;
+    assert_eq!(metric(&body, "credd_config_last_reload_successful"), 0.0);
+
+    // A secret that comes later needs no touch of the settings.
+    world.tables = good;
+    let key = world.path("hook.key");
+    world.tables(&format!(
+        "[pager.channels.hook]\nkind = \"webhook\"\nurl = \"http://127.0.0.1:1/\"\nsecrets = [{{ file = \"{}\" }}]",
+        key.display()
+    ));
+    world.write_settings();
+    let asked = operator.post("/v1/reload", "").await;
+    assert_eq!(asked.status, 422, "{}", asked.body);
+    crate::world::write(&key, "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz");
+    let asked = operator.post("/v1/reload", "").await;
+    assert_eq!(asked.status, 200, "{}", asked.body);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_credential_that_goes_and_comes_back_is_watched_again() {
     let mut world = World::new().await;
     let seed = world.granted("bot", grant(3600.0), "").await;

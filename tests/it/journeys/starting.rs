@@ -55,6 +55,9 @@ async fn a_provider_that_is_down_never_prevents_a_first_start() {
     ));
     crate::world::write(&world.path("vault-token"), "hvs.none");
     world.credential("far", "api_key", "store = \"gone\"\nat = \"secret/far\"");
+    let (_, key) = world.admin().key(&NewKey::default());
+    world.keep("key", &key).await;
+    world.credential("key", "api_key", "");
     world.admin().fault(Fault {
         kind: FaultKind::Status { status: 503, after_commit: false },
         at: Place::Any,
@@ -66,6 +69,50 @@ async fn a_provider_that_is_down_never_prevents_a_first_start() {
     assert_eq!(world.read("over").await.json()["failure"]["subtype"], "upstream_unavailable");
     let far = world.read("far").await;
     assert!(far.status >= 400, "{}", far.body);
+    // Nobody has proven the key yet, and `credd status` says why.
+    let key = world.becomes("key", "degraded").await;
+    assert_eq!(key["problem"]["failure"], "upstream_unavailable", "{key}");
+    assert_eq!(world.read("key").await.status, 200, "it is served all the same");
+    world.stop().await;
+}
+
+/// Each home store has a line of its own in `/readyz`, and can be asked for or left out.
+#[tokio::test(flavor = "multi_thread")]
+async fn readiness_names_each_home_store() {
+    let mut world = World::new().await;
+    world.granted("bot", grant(3600.0), "").await;
+    let alone = world.tables.clone();
+    world.tables(&format!(
+        "[stores.gone]\nkind = \"vault\"\naddress = \"http://127.0.0.1:1\"\nauth = {{ method = \"token\", token = {{ file = \"{}\" }} }}",
+        world.path("vault-token").display()
+    ));
+    crate::world::write(&world.path("vault-token"), "hvs.none");
+    world.credential("far", "api_key", "store = \"gone\"\nat = \"secret/far\"");
+    world.start().await;
+    assert_eq!(world.health("/readyz").await.status, 503);
+    let told = world.health("/readyz?verbose").await.body;
+    for line in ["[+]ledger ok", "[+]store/embedded ok", "[-]store/gone failed: reason withheld", "readyz check failed"]
+    {
+        assert!(told.lines().any(|other| other == line), "{line}: {told}");
+    }
+    assert!(!told.contains("127.0.0.1") && !told.contains("secret/far"), "{told}");
+    let told = world.health("/readyz?verbose&exclude=store/gone").await;
+    assert_eq!(told.status, 200, "{}", told.body);
+    assert!(told.body.contains("[+]store/gone excluded: ok\n"), "{}", told.body);
+    assert_eq!(world.health("/readyz/store/embedded").await.status, 200);
+    assert_eq!(world.health("/readyz/store/gone").await.status, 503);
+    let whole = world.health("/health?verbose").await.json();
+    let checks = (&whole["checks"]["embedded:responseTime"][0], &whole["checks"]["gone:responseTime"][0]);
+    assert_eq!((&checks.0["status"], &checks.1["status"]), (&"pass".into(), &"fail".into()), "{whole}");
+    assert!(checks.0["observedValue"].is_u64(), "{whole}");
+
+    world.tables = alone;
+    world.write_settings();
+    until("nobody waits for a store that has left", async || {
+        (world.health("/readyz").await.status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(world.health("/readyz/store/gone").await.status, 404);
     world.stop().await;
 }
 
@@ -110,6 +157,34 @@ async fn a_bad_deployment_does_not_start_and_says_why_in_one_line_each() {
     assert_eq!(output.status.code(), Some(77), "{}", err(&output));
     for name in ["dead:", "over:", "wrong:", "missing:"] {
         assert!(err(&output).contains(name), "{}", err(&output));
+    }
+}
+
+/// FM-71 at a start: what `credd check` holds against the settings, `credd run` holds against them too.
+#[tokio::test(flavor = "multi_thread")]
+async fn fm71_a_start_refuses_what_a_check_finds_in_the_same_words() {
+    for (table, words) in [
+        ("provider = \"stripe\"\nkind = \"refresh_token\"", "provider stripe has no token endpoint"),
+        ("provider = \"github\"\nkind = \"aws_session\"", "makes no sessions of an access key"),
+    ] {
+        let mut world = World::new().await;
+        world.tables(&format!("[credentials.never]\n{table}"));
+        world.write_settings();
+        let checked = world.run(&["check", "--offline"]);
+        let told = out(&checked);
+        let line = told.lines().find(|line| line.contains(words)).unwrap_or_else(|| panic!("{told}"));
+        let output = world.run(&["run"]);
+        assert_eq!((checked.status.code(), output.status.code()), (Some(78), Some(78)), "{}", err(&output));
+        assert!(err(&output).lines().any(|other| other == line), "{line}\n{}", err(&output));
+        assert!(!world.path("state").exists(), "a start that cannot be leaves nothing behind");
+    }
+    let mut world = World::new().await;
+    world.tables("[pager.channels.hook]\nkind = \"webhook\"\nurl = \"https://on-call.example.com\"\nsecrets = [{ file = \"nowhere\" }]");
+    world.write_settings();
+    let (checked, output) = (world.run(&["check", "--offline"]), world.run(&["run"]));
+    assert_eq!((checked.status.code(), output.status.code()), (Some(78), Some(78)), "{}", err(&output));
+    for said in [out(&checked), err(&output)] {
+        assert!(said.contains("pager.channels.hook.secrets[0]: file") && said.contains("cannot be read"), "{said}");
     }
 }
 

@@ -19,7 +19,8 @@ async fn a_reply_that_no_rule_matched_becomes_the_example_of_one() {
     assert!(out(&world.run(&["unclassified", "list"])).contains("matched by a rule"));
 
     let unheard = FaultKind::Refuse { status: 400, error: "zzz_teapot".into(), description: None };
-    world.admin().fault(Fault { kind: unheard, at: Place::Token, grant: Some(bot.id.clone()), calls: None });
+    let first =
+        world.admin().fault(Fault { kind: unheard, at: Place::Token, grant: Some(bot.id.clone()), calls: None });
     world.act("bot", "refresh").await;
     let listed = until("the reply is kept", async || {
         let listed = world.run(&["unclassified", "list"]);
@@ -44,6 +45,33 @@ async fn a_reply_that_no_rule_matched_becomes_the_example_of_one() {
     write(&folder.join("acme.toml"), &format!("{rule}{meant}"));
     let lint = world.run(&["providers", "lint", folder.to_str().unwrap()]);
     assert_eq!(lint.status.code(), Some(0), "{}\n{exported}", err(&lint));
+
+    // Dismissed: by its id, all or none, and with a line in the audit log.
+    let id = listed.lines().find(|line| line.contains("zzz_teapot")).unwrap().split(' ').next().unwrap();
+    for (ids, words) in [(&[id, "0123456789ab"][..], "none was dismissed"), (&["../status"], "no unclassified reply")] {
+        let odd = world.run(&[&["unclassified", "rm"], ids].concat());
+        assert!(odd.status.code() == Some(1) && err(&odd).contains(words), "{}", err(&odd));
+    }
+    assert!(out(&world.run(&["unclassified", "list"])).contains("zzz_teapot"), "nothing was taken away");
+    assert_eq!(world.run(&["unclassified", "rm"]).status.code(), Some(2), "neither which nor all");
+    let gone = world.run(&["unclassified", "rm", id]);
+    assert!(gone.status.success() && out(&gone).contains("1 reply dismissed"), "{}", err(&gone));
+    assert!(out(&world.run(&["unclassified", "list"])).contains("matched by a rule"));
+    let log = out(&world.run(&["audit", "--json"]));
+    let line = log.lines().find(|line| line.contains("unclassified_removed")).unwrap_or_else(|| panic!("{log}"));
+    let uid = format!("\"actor\":\"uid {}\"", rustix::process::geteuid().as_raw());
+    assert!(line.contains(id) && line.contains(&uid), "{line}");
+    // All can go at once.
+    assert!(world.admin().clear(first));
+    let unheard = FaultKind::Refuse { status: 400, error: "zzz_kettle".into(), description: None };
+    world.admin().fault(Fault { kind: unheard, at: Place::Token, grant: Some(bot.id.clone()), calls: None });
+    world.act("bot", "refresh").await;
+    until("another one is kept", async || {
+        Some(out(&world.run(&["unclassified", "list"]))).filter(|text| text.contains("zzz_kettle"))
+    })
+    .await;
+    let gone = world.run(&["unclassified", "rm", "--all"]);
+    assert!(gone.status.success() && out(&gone).contains("1 reply dismissed"), "{}", err(&gone));
     assert_eq!(running.terminate(), Some(0));
     assert_eq!(world.run(&["unclassified", "list"]).status.code(), Some(69), "nobody answers");
 }

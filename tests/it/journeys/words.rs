@@ -14,7 +14,7 @@ async fn what_is_missing_here_is_told_as_ours_with_what_mends_it() {
     world.head("startup = \"warn\"");
     world.tables(&format!("[stores.files]\nkind = \"file\"\nfolder = \"{}\"", folder.display()));
     let seed = world.granted("unplaced", grant(0.05), "").await;
-    world.tables = world.tables.replace("provider = \"rfc6749\"", "provider = \"stripe\"");
+    world.tables = world.tables.replace("provider = \"rfc6749\"", "provider = \"microsoft_entra\"");
     let endpoint = format!("token_endpoint = \"{}\"\n", world.sandbox.token_endpoint());
     world.tables = world.tables.replace(&endpoint, "");
     for name in ["open", "rotating"] {
@@ -37,21 +37,33 @@ async fn what_is_missing_here_is_told_as_ours_with_what_mends_it() {
     let status = world.run(&["status"]);
     let (table, open) = (out(&status), folder.join("open"));
     let view = world.view("unplaced").await;
-    assert!(view["problem"]["remedy"].as_str().unwrap().contains("set `upstream.token_endpoint`"), "{view}");
+    assert!(view["problem"]["remedy"].as_str().unwrap().contains("set `upstream.with.tenant`"), "{view}");
     let rotating = world.view("rotating").await;
     assert!(rotating["problem"]["remedy"].as_str().unwrap().contains("writable = true"), "{rotating}");
     let closed = world.view("open").await;
     let remedy = closed["problem"]["remedy"].as_str().unwrap();
     assert!(remedy.contains(&format!("chmod 600 {}", open.display())) && !remedy.contains("new secret"), "{remedy}");
-    assert!(world.view("never").await["problem"]["detail"].as_str().unwrap().starts_with("no secret at"));
-    for words in ["set `upstream.token_endpoint`", "writable = true", "chmod 600"] {
+    let never = world.view("never").await;
+    assert!(never["problem"]["detail"].as_str().unwrap().starts_with("no secret at"));
+    // Nobody has refused anything: the word is the same for operators, readers and health.
+    let health = world.asked("/health").await.json();
+    let check = &health["checks"]["never:ttl"][0];
+    let words = [
+        &never["problem"]["failure"],
+        &check["failure"]["subtype"],
+        &world.read("never").await.json()["failure"]["subtype"],
+    ]
+    .map(|word| word.as_str().unwrap().to_owned());
+    assert_eq!(words, ["not_ready"; 3], "{never} {health}");
+    assert_eq!(check["links"]["help"], "https://credd.dev/runbook#uninitialised");
+    for words in ["set `upstream.with.tenant`", "writable = true", "chmod 600"] {
         assert!(table.contains(words), "{words}: {table}");
     }
     let status: serde_json::Value = serde_json::from_str(&out(&world.run(&["status", "--json"]))).unwrap();
     let is_it = |page: &&serde_json::Value| page["kind"] == "client_misconfigured" && page["credential"] == "unplaced";
     let page = status["daemon"]["incidents"].as_array().unwrap().iter().find(is_it);
     let summary = page.unwrap_or_else(|| panic!("{status}"))["summary"].as_str().unwrap();
-    assert!(summary.contains("no request to stripe can be made") && !summary.contains("refuses"), "{summary}");
+    assert!(summary.contains("no request to microsoft_entra can be made") && !summary.contains("refuses"), "{summary}");
     assert_eq!(world.admin().counters_of(&seed.id).token_calls, 0, "nothing was sent");
     assert_eq!(running.terminate(), Some(0));
 }

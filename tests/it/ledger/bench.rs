@@ -28,7 +28,7 @@ pub struct Bench {
     back_door: Option<String>,
 }
 
-const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+pub const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const ANOTHER: &str = "//////////////////////////////////////////8=";
 
 impl Bench {
@@ -86,6 +86,12 @@ impl Bench {
     pub async fn change_key(&self) -> Result<u64, LedgerError> {
         let sealer = |key| Sealer::from_base64(&Secret::new(key)).unwrap();
         Ledger::change_key(self.place.clone(), sealer(KEY), sealer(ANOTHER), Arc::new(SystemClock)).await
+    }
+
+    /// As `credd audit verify` does, whoever holds it.
+    pub async fn open_to_read(&self) -> Ledger {
+        let sealer = Sealer::from_base64(&Secret::new(KEY)).unwrap();
+        Ledger::open_to_read(self.place.clone(), sealer, Arc::new(SystemClock)).await.unwrap()
     }
 
     pub async fn open_with_another_key(&self) -> Result<Ledger, LedgerError> {

@@ -1,4 +1,13 @@
-use credd::ledger::{Broken, Filter, HOUSE, Ledger, Transition};
+use std::fmt::Write as _;
+
+use aws_lc_rs::digest;
+use credd::{
+    credential::Secret,
+    ledger::{Broken, Filter, HOUSE, Ledger, Transition},
+    seal::Sealer,
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::bench::*;
 
@@ -94,4 +103,127 @@ pub async fn the_log_is_read_and_exported(bench: Bench) {
         (&(-1).into(), &1.into(), &"started".into())
     );
     assert_eq!(lines[1204]["hash"].as_str().unwrap().len(), 64);
+}
+
+#[derive(Deserialize)]
+struct Line {
+    chain: i64,
+    seq: i64,
+    entry: Box<RawValue>,
+}
+
+/// What somebody does who can write the database and has no key: puts other entries in the place of the house's, and
+/// computes every hash anew, as this repository tells everybody how.
+async fn forge(bench: &Bench, ledger: &Ledger) {
+    let mut out = Vec::new();
+    ledger.audit().export(&mut out).await.unwrap();
+    let bytes = |bytes: &[u8]| {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        if bench.file().exists() { format!("x'{hex}'") } else { format!("'\\x{hex}'::bytea") }
+    };
+    let (mut before, mut sql, mut end) = (vec![0; 32], String::new(), 0);
+    for line in out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let Line { chain, seq, entry } = serde_json::from_slice(line).unwrap();
+        if chain != HOUSE {
+            continue;
+        }
+        let entry = entry.get().replace("\"started\"", "\"nothing\"");
+        let mut context = digest::Context::new(&digest::SHA256);
+        for part in [b"credd audit 1".as_slice(), &chain.to_be_bytes(), &seq.to_be_bytes(), &before, entry.as_bytes()] {
+            context.update(part);
+        }
+        before = context.finish().as_ref().to_vec();
+        let hash = bytes(&before);
+        writeln!(
+            sql,
+            "UPDATE audit SET entry = '{entry}', event = 'nothing', hash = {hash} WHERE chain = -1 AND seq = {seq};"
+        )
+        .unwrap();
+        end = seq;
+    }
+    write!(sql, "UPDATE audit_head SET seq = {end}, hash = {} WHERE chain = -1;", bytes(&before)).unwrap();
+    bench.tamper(&sql).await.unwrap();
+}
+
+async fn assert_broken(ledger: &Ledger, chain: i64, words: &str) {
+    match ledger.audit().verify().await {
+        Err(Broken::Chain { chain: found, reason, .. }) => {
+            assert!(found == chain && reason.contains(words), "{found}: {reason}");
+        }
+        other => panic!("{words}: {other:?}"),
+    }
+}
+
+pub async fn t37_a_chain_that_was_computed_anew_is_not_signed(bench: Bench) {
+    let ledger = filled(&bench).await;
+    assert!(ledger.audit().verify().await.unwrap().signed);
+    forge(&bench, &ledger).await;
+    assert_broken(&ledger, HOUSE, "not signed with this ledger's key").await;
+    // Going on makes nothing good, and neither does a restart.
+    ledger.audit().append(HOUSE, entry("", "started")).await.unwrap();
+    assert_broken(&ledger, HOUSE, "not signed").await;
+    ledger.close().await;
+    let ledger = bench.open().await;
+    ledger.audit().append(HOUSE, entry("", "started")).await.unwrap();
+    assert_broken(&ledger, HOUSE, "not signed").await;
+    ledger.close().await;
+    // Nor a new key.
+    bench.change_key().await.unwrap();
+    let ledger = bench.open_with_another_key().await.unwrap();
+    assert_broken(&ledger, HOUSE, "not signed").await;
+}
+
+pub async fn t37_a_chain_that_was_taken_away_or_put_in_is_seen(bench: Bench) {
+    let ledger = filled(&bench).await;
+    bench.tamper("CREATE TABLE kept AS SELECT * FROM audit").await.unwrap();
+    bench.tamper("DELETE FROM audit WHERE chain = 7; DELETE FROM audit_head WHERE chain = 7").await.unwrap();
+    assert_broken(&ledger, 7, "the whole chain is missing").await;
+    // It does not begin anew as if nothing had been.
+    ledger.rotation().commit(Transition { audit: vec![entry("a", "loaded")], ..step("a") }).await.unwrap();
+    assert_broken(&ledger, 7, "not signed").await;
+    bench
+        .tamper("UPDATE audit SET chain = 9 WHERE chain = 7; UPDATE audit_head SET chain = 9 WHERE chain = 7")
+        .await
+        .unwrap();
+    assert_broken(&ledger, 9, "nobody with this ledger's key has begun this chain").await;
+    bench.tamper("DELETE FROM meta WHERE name = 'audit_chains'").await.unwrap();
+    assert!(matches!(ledger.audit().verify().await, Err(Broken::Chains)));
+}
+
+/// As the tables were before the ends were signed; the key's check value is that of the time, where there is one.
+async fn set_back(bench: &Bench, check: Option<Vec<u8>>) {
+    let sql = "ALTER TABLE audit_head DROP COLUMN signature; DELETE FROM meta WHERE name = 'audit_chains'; \
+               DELETE FROM schema_version WHERE version = 3";
+    bench.tamper(sql).await.unwrap();
+    if let Some(check) = check {
+        let hex: String = check.iter().map(|byte| format!("{byte:02x}")).collect();
+        let value = if bench.file().exists() { format!("x'{hex}'") } else { format!("'\\x{hex}'::bytea") };
+        bench.tamper(&format!("UPDATE meta SET value = {value} WHERE name = 'key_check'")).await.unwrap();
+    }
+}
+
+pub async fn t37_an_older_ledger_verifies_and_is_signed_at_the_next_start(bench: Bench) {
+    filled(&bench).await.close().await;
+    let key = Sealer::from_base64(&Secret::new(KEY)).unwrap();
+    set_back(&bench, Some(key.seal("credd key check", b"credd key check"))).await;
+    let reader = bench.open_to_read().await;
+    let verified = reader.audit().verify().await.unwrap();
+    assert_eq!((verified.entries, verified.signed), (1205, false), "beside the older credd that holds it");
+    reader.close().await;
+    let ledger = bench.open().await;
+    let verified = ledger.audit().verify().await.unwrap();
+    assert_eq!((verified.entries, verified.chains, verified.signed), (1205, 2, true));
+    forge(&bench, &ledger).await;
+    assert_broken(&ledger, HOUSE, "not signed").await;
+}
+
+pub async fn t37_nobody_makes_a_ledger_look_older_to_have_a_forged_log_signed(bench: Bench) {
+    let ledger = filled(&bench).await;
+    forge(&bench, &ledger).await;
+    ledger.close().await;
+    set_back(&bench, None).await;
+    let ledger = bench.open().await;
+    assert!(ledger.audit().verify().await.is_err(), "the next start has not signed it");
+    ledger.audit().append(HOUSE, entry("", "started")).await.unwrap();
+    assert!(ledger.audit().verify().await.is_err());
 }

@@ -353,4 +353,6 @@ pub async fn a_new_key_opens_everything_and_the_old_one_nothing(bench: Bench) {
     assert_eq!(rotation.previous(&id("a")).await.unwrap(), Some(material("1")));
     assert_eq!(rotation.orphans().await.unwrap().len(), 1);
     assert_eq!(ledger.embedded().get("x").await.unwrap(), Some((Secret::new("document"), 1)));
+    let verified = ledger.audit().verify().await.unwrap();
+    assert!(verified.signed && verified.entries > 0, "{verified:?}");
 }

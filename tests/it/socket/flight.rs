@@ -77,7 +77,8 @@ async fn min_ttl_has_a_short_token_renewed_and_serves_it_where_that_fails() {
     board.put("bot", 1, 600);
     board.clock.advance(Duration::from_secs(500));
     let mut client = board.connect().await;
-    assert_eq!(client.get("/v1/tokens/bot?min_ttl=100s").await.json()["generation"], 1);
+    let got = client.get("/v1/tokens/bot?min_ttl=100s").await;
+    assert_eq!((&got.json()["generation"], got.header("credd-min-ttl")), (&1.into(), Some("?1")));
     client.send("GET /v1/tokens/bot?min_ttl=120 HTTP/1.1\r\nhost: x\r\n\r\n").await;
     let Ask::Wanted { min_ttl, answer: to, actor, .. } = board.ask().await else { panic!("another ask") };
     assert_eq!((min_ttl, actor), (Duration::from_secs(120), format!("uid {}", rustix::process::geteuid().as_raw())));
@@ -85,7 +86,10 @@ async fn min_ttl_has_a_short_token_renewed_and_serves_it_where_that_fails() {
     to.send(answer(2, true)).unwrap();
     assert_eq!(client.answer().await.json()["generation"], 2);
     // Nobody makes every read a refresh by asking for more than a new token has.
-    assert_eq!(client.get("/v1/tokens/bot?min_ttl=24h").await.json()["generation"], 2);
+    // That it was not met is said, with what there is and what is worth asking for.
+    let got = client.get("/v1/tokens/bot?min_ttl=24h").await;
+    assert_eq!((&got.json()["generation"], got.header("credd-min-ttl")), (&2.into(), Some("?0;left=600;most=330")));
+    assert_eq!(client.get("/v1/tokens/bot").await.header("credd-min-ttl"), None, "nobody asked");
     assert!(board.asked.try_recv().is_err());
     // Refused upstream: a token that still works is better than none.
     board.clock.advance(Duration::from_secs(500));
@@ -94,6 +98,7 @@ async fn min_ttl_has_a_short_token_renewed_and_serves_it_where_that_fails() {
     to.send(answer(2, false)).unwrap();
     let got = client.answer().await;
     assert_eq!((got.status, &got.json()["generation"]), (200, &2.into()));
+    assert_eq!(got.header("credd-min-ttl"), Some("?0;left=100;most=330"));
     assert_eq!(client.get("/v1/tokens/bot?min_ttl=soon").await.status, 400);
 }
 

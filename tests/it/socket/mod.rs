@@ -9,7 +9,12 @@ mod uses;
 mod watch;
 
 use crate::board::{Board, CANARY};
-use credd::{credential::Failure, credential::Generation, publish::Answer, publish::Problem};
+use credd::{
+    credential::Failure,
+    credential::Generation,
+    publish::Answer,
+    publish::{Problem, Subtype},
+};
 use jiff::SignedDuration;
 
 fn answer(generation: i64, done: bool) -> Answer {
@@ -18,7 +23,7 @@ fn answer(generation: i64, done: bool) -> Answer {
 
 fn problem(board: &Board, failure: Failure) -> Problem {
     Problem {
-        failure,
+        failure: Subtype::Failure(failure),
         cause: None,
         detail: format!("{CANARY} evidence"),
         since: board.now() - SignedDuration::from_secs(30),
