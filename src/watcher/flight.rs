@@ -136,6 +136,7 @@ impl Shard {
     async fn abort(&mut self, id: &CredentialId, verdict: Verdict, trigger: Trigger, attempt: Option<Uuid>) {
         if let Some(watched) = self.watched.get_mut(id) {
             watched.last_verdict = Some(verdict.clone());
+            self.house.came_to_nothing(&watched.assignment.endpoint(), id);
         }
         let note = Note {
             verdict: Some(verdict.clone()),
@@ -176,7 +177,7 @@ impl Shard {
         let replied = matches!(&landing.result, Ok(Exchange::Replied(reply)) if reply.is_success());
         match outcome {
             interpret::Refreshed::Tokens(tokens) => {
-                self.house.note_answer(&endpoint, landing.landed_at.wall, true);
+                self.house.note_answer(&endpoint, id, landing.landed_at.wall, true);
                 self.house.join(&endpoint, id, tokens.lifetime, landing.landed_at.wall);
                 if self.is_replaced(id, landing.target, &landing.presented) {
                     self.superseded(id, attempt, trigger).await;
@@ -188,6 +189,7 @@ impl Shard {
             interpret::Refreshed::No { verdict, commit } => {
                 self.house.note_answer(
                     &endpoint,
+                    id,
                     landing.landed_at.wall,
                     verdict.failure != Failure::UpstreamUnavailable,
                 );

@@ -67,8 +67,12 @@ impl House {
         material.secrets().for_each(|secret| (self.secrets)(secret));
     }
 
-    pub(super) fn note_answer(&self, endpoint: &str, now: Timestamp, answered: bool) {
+    pub(super) fn note_answer(&self, endpoint: &str, id: &CredentialId, now: Timestamp, answered: bool) {
         let mut endpoints = self.endpoints();
-        if answered { endpoints.answered(endpoint, now) } else { endpoints.failed(endpoint, now) }
+        if answered { endpoints.answered(endpoint, id, now) } else { endpoints.failed(endpoint, id, now) }
+    }
+
+    pub(super) fn came_to_nothing(&self, endpoint: &str, id: &CredentialId) {
+        self.endpoints().came_to_nothing(endpoint, id);
     }
 }

@@ -28,6 +28,7 @@ mod simulation;
 mod socket;
 mod steps;
 mod stores;
+mod storm;
 mod unit;
 mod upstream;
 mod world;
