@@ -323,7 +323,7 @@ impl Shard {
                 if let Some(watched) = self.watched.get_mut(id) {
                     watched.store_version = Some(loaded.version.0);
                     watched.store_fingerprint = fingerprint;
-                    watched.last_verdict = None;
+                    (watched.last_verdict, watched.lost) = (None, None);
                     watched.write_back_wanted = if overtaken { generation } else { Generation::default() };
                     watched.flags.writeback_pending = overtaken;
                 }

@@ -202,8 +202,12 @@ impl Shard {
                 if let Some(watched) = self.watched.get_mut(id) {
                     watched.last_verdict = Some(verdict.clone());
                     if commit == Commit::Ambiguous {
+                        let (sent_at, how) = (landing.sent_at.wall, verdict.evidence.clone());
                         let unreadable = unread.then(|| verdict.evidence.clone());
-                        watched.lost = Some(LostFlight { attempt, unreadable });
+                        let lost = LostFlight { attempt, sent_at, how, unreadable };
+                        // Its attempts to learn what had become of the first are not what a person must look for.
+                        let first = watched.lost.take().filter(|_| watched.life.is_lost() && !unread);
+                        watched.lost = Some(first.unwrap_or(lost));
                         watched.orphans.extend(unread.then_some((attempt, landing.target)));
                     }
                 }

@@ -104,8 +104,7 @@ impl Shard {
             flags.writeback_pending |= write_back;
         });
         if let Some(watched) = self.watched.get_mut(id) {
-            watched.last_verdict = None;
-            watched.left = None;
+            (watched.last_verdict, watched.left, watched.lost) = (None, None, None);
             if write_back {
                 watched.write_back_wanted = generation.max(watched.write_back_wanted);
             }

@@ -87,7 +87,7 @@ pub(super) struct Watched {
     pub look_again: bool,
     /// Replies to earlier flights that brought no value and are kept, with the generation that each was to make.
     pub orphans: Vec<(Uuid, Generation)>,
-    /// The flight that was lost last, for whoever is told of it.
+    /// The flight that was lost first, for whoever is told of it: those after it asked what had become of it.
     pub lost: Option<LostFlight>,
     /// Where it stands in the queue of deadlines.
     pub deadline: Option<Timestamp>,
@@ -112,6 +112,10 @@ pub(super) struct Watched {
 #[derive(Clone, Debug)]
 pub(super) struct LostFlight {
     pub attempt: Uuid,
+    /// When its request went out; of one that a process before this one sent, when its intent was written.
+    pub sent_at: Timestamp,
+    /// What became of the call, as far as anybody knows.
+    pub how: String,
     /// Why its reply could not be read, if one came; it is kept then.
     pub unreadable: Option<String>,
 }
