@@ -50,7 +50,7 @@ fn threads(wanted: usize) -> Result<(), (usize, io::Error)> {
         // Each waits for a word of its own, so that all are there in the same moment.
         let gate = Arc::new(Barrier::new(2));
         let waits = Arc::clone(&gate);
-        match thread::Builder::new().stack_size(64 * 1024).spawn(move || drop(waits.wait())) {
+        match thread::Builder::new().stack_size(64 * 1024).spawn(move || _ = waits.wait()) {
             Ok(thread) => {
                 started.push((gate, thread));
                 None
