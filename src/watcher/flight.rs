@@ -41,7 +41,7 @@ impl Shard {
     /// Steps 3 to 6: everything that could fail after the provider commits is tried before, then the intent and the
     /// sending are made durable, then the request goes out.
     pub(super) async fn prepare(&mut self, id: &CredentialId, trigger: Trigger) {
-        if self.waits_for_its_home(id, trigger) {
+        if self.waits_for_its_home(id, trigger) || self.asks_whether_it_may_write(id, trigger) {
             return;
         }
         let now = self.house.clock.now();
@@ -61,6 +61,14 @@ impl Shard {
             self.abort(id, verdict, trigger, None).await;
             return;
         };
+        if let Some((bound, now)) = watched.client.as_deref().zip(watched.presenting_client())
+            && bound != now
+        {
+            // RF-18: a grant belongs to its client. Under another it would be refused as if it were dead.
+            let evidence = format!("the grant was given to client {bound}, and the settings now name client {now}");
+            let verdict = Verdict { evidence, ..Verdict::of(Failure::ClientMisconfigured, "client_binding") };
+            return self.is_not_sent(id, verdict, trigger).await;
+        }
         if watched.rotates()
             && let Some(reason) = watched.read_only.clone()
         {
@@ -130,6 +138,17 @@ impl Shard {
             let _ = back.send(Message::Flown { id, landing });
         };
         self.house.flights.spawn(self.air.track_future(flight));
+    }
+
+    /// Nothing can be sent before a person corrects the client.
+    async fn is_not_sent(&mut self, id: &CredentialId, verdict: Verdict, trigger: Trigger) {
+        if let Some(watched) = self.watched.get_mut(id) {
+            watched.last_verdict = Some(verdict.clone());
+            self.house.came_to_nothing(&watched.assignment.endpoint(), id);
+        }
+        let note = Note { verdict: Some(verdict.clone()), ..Note::of("refresh_aborted", trigger) };
+        self.happen(id, Event::Failed { verdict, commit: Commit::NotSent }, note).await;
+        self.end_of_flight(id);
     }
 
     /// Nothing was sent, for a reason of ours.

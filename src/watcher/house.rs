@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     endpoint::{Admission, Endpoints},
-    specimens, stores,
+    owners, specimens, stores, told,
 };
 use crate::{
     clock::Clock,
@@ -30,6 +30,8 @@ pub(super) struct House {
     pub metrics: Metrics,
     pub endpoints: Mutex<Endpoints>,
     pub stores: stores::Stores,
+    pub owners: owners::Owners,
+    pub told: told::Told,
     pub unclassified: specimens::Noted,
     /// Throws of 0 to 1; a source of its own, so that a simulation repeats itself.
     pub dice: Arc<dyn Fn() -> f64 + Send + Sync>,

@@ -78,6 +78,9 @@ impl Shard {
             write_back,
             ..Note::of("refreshed", trigger)
         };
+        if let Some(watched) = self.watched.get_mut(id) {
+            watched.client = watched.presenting_client().map(str::to_owned);
+        }
         let mut pause = Duration::from_millis(250);
         let began = self.house.clock.now();
         loop {
