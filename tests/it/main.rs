@@ -20,8 +20,10 @@ mod paging;
 mod panics;
 mod properties;
 mod readme;
+mod recovery;
 #[cfg(feature = "aws")]
 mod refresh;
+mod refusals;
 mod sandbox;
 mod scrape;
 mod simulation;
