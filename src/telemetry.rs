@@ -103,8 +103,14 @@ fn assemble<W: for<'a> MakeWriter<'a> + Send + Sync + 'static>(
     let writer = Redacted { writer, redactor: redactor.clone() };
     let registry = tracing_subscriber::registry().with(filter);
     let subscriber: Box<dyn Subscriber + Send + Sync> = match settings.format {
-        Format::Text => Box::new(registry.with(fmt::layer().with_writer(writer).with_ansi(colours))),
-        Format::Json => Box::new(registry.with(fmt::layer().json().flatten_event(true).with_writer(writer))),
+        // A log that takes no line stops nothing (FM-42): the layer would complain on standard error, which is that very
+        // log, and panic there.
+        Format::Text => {
+            Box::new(registry.with(fmt::layer().log_internal_errors(false).with_writer(writer).with_ansi(colours)))
+        }
+        Format::Json => Box::new(
+            registry.with(fmt::layer().log_internal_errors(false).json().flatten_event(true).with_writer(writer)),
+        ),
     };
     Ok((subscriber, Telemetry { filter: handle, pinned: level.is_some(), redactor }))
 }

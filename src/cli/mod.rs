@@ -25,6 +25,7 @@ pub mod operate;
 pub(crate) mod out;
 pub mod providers;
 mod reach;
+mod room;
 pub mod run;
 pub mod sandbox;
 pub mod schema;
@@ -127,7 +128,13 @@ pub fn main() -> ExitCode {
     let context = Context { config: arguments.config, socket: arguments.socket };
     let now = || SystemClock.now().wall;
     let code = match arguments.verb {
-        Verb::Run(args) => block_on(run::run(context, args)),
+        Verb::Run(args) => match room::find() {
+            Ok(()) => block_on(run::run(context, args)),
+            Err(why) => {
+                eprintln!("error: {why}");
+                ExitCode::FAILURE
+            }
+        },
         Verb::Demo(args) => block_on(crate::demo::run(args)),
         Verb::Check(args) => block_on(reach::run(context, args)),
         Verb::Schema(args) => printed(schema::run(&args, &mut Out)),

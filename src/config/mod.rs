@@ -111,6 +111,9 @@ pub struct Credential {
     /// Overrides the file's `startup`.
     #[serde(default)]
     pub startup: Option<Startup>,
+    /// Whether its key may be that of another credential as well. Refresh tokens never may: they would be spent twice.
+    #[serde(default)]
+    pub shared: bool,
     /// Who may read it over the socket; default: the daemon's own user.
     #[serde(default)]
     pub readers: Option<Vec<Reader>>,

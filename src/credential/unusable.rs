@@ -1,6 +1,6 @@
 //! Why a secret cannot be used: it is no material at all, or not what a credential of its kind is made of.
 
-use super::{Kind, Material};
+use super::{CredentialId, Kind, Material};
 
 /// Why a document is no material. Names fields and reasons, never values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +36,11 @@ pub enum MaterialError {
     /// The document is larger than any credential.
     #[error("the secret has {0} bytes; at most 64 KiB make sense")]
     TooLarge(usize),
+    /// It is in use as another credential.
+    #[error(
+        "the secret is that of credential {0}; put the right one there, or set `shared = true` if it is a key for both"
+    )]
+    Anothers(CredentialId),
     /// Material, but not what a credential of this kind is made of.
     #[error("a credential of kind {kind} needs {wanted}, and the secret has none")]
     Lacks {

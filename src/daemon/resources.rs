@@ -311,6 +311,7 @@ impl Resources {
             store,
             at: Location(credential.at.clone().unwrap_or_else(|| id.to_string())),
             criticality: credential.criticality,
+            shared: credential.shared,
             readers: credential.readers.clone().unwrap_or_default().into(),
             scopes: credential.scopes.clone().into(),
             offer: credential.offer().map(Arc::new),

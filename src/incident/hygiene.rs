@@ -31,6 +31,10 @@ pub fn of(kind: &str) -> Hygiene {
         // One page for a client, with the credentials that fail in the same moment.
         "client_misconfigured" => (SignedDuration::from_secs(30), HOLD),
         "refresh_failing" => (SignedDuration::from_mins(10), HOLD),
+        // A secret that moves from one credential to another is for a moment that of both.
+        "duplicate_secret" => (SignedDuration::from_secs(30), HOLD),
+        // One that is replaced may be away for a moment.
+        "secret_missing" => (SignedDuration::from_mins(2), HOLD),
         // Counted from the entry that waits to be written, and from the first answer that did not come.
         "writeback_failing" | "store_down" => (SignedDuration::from_mins(15), HOLD),
         // rotation_outcome_unknown, ledger_unwritable, audit_unwritable, clock_untrusted, and what is new.

@@ -56,6 +56,8 @@ pub fn remedy(kind: &str, credential: &str) -> String {
         "ledger_unwritable" | "audit_unwritable" => {
             "make room or rights for the ledger's file; credd check names it".into()
         }
+        "secret_missing" => format!("restore the secret of {credential} in its home store"),
+        "duplicate_secret" => format!("put the right secret of {credential} into its home store"),
         "clock_untrusted" => "set the clock (timedatectl, chronyc tracking)".into(),
         "store_down" | "store_login_failing" => "credd check names the reason".into(),
         _ => format!("credd status shows the reason, credd audit --credential {credential} how it came to that"),

@@ -107,6 +107,12 @@ impl Marks {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).reached.get(id.as_str()).cloned()
     }
 
+    fn spent_by_another(&self, id: &CredentialId, token: &Fingerprint) -> Option<CredentialId> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut others = state.reached.iter().filter(|(name, _)| name.as_str() != id.as_str());
+        others.find(|(_, mark)| mark.has_spent(token)).and_then(|(name, _)| CredentialId::new(name).ok())
+    }
+
     /// Not synced: after a power loss the mark may lag behind, which costs protection and never makes a false alarm.
     fn set(&self, mark: Line) -> io::Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -160,6 +166,11 @@ impl Rotation<'_> {
     /// How far a credential had come, as the file beside the ledger knows it.
     pub fn reached(&self, id: &CredentialId) -> Option<Reached> {
         self.0.marks().reached(id)
+    }
+
+    /// Which other credential has had this token, and another after it: presenting it would look like a theft.
+    pub fn spent_by_another(&self, id: &CredentialId, token: &Fingerprint) -> Option<CredentialId> {
+        self.0.marks().spent_by_another(id, token)
     }
 
     /// A credential has come so far. A lower generation than the mark's changes nothing.

@@ -56,6 +56,11 @@ impl Lifecycle {
         self.flight = Flight::Lost { since: loss.since, retry_at, tries: loss.tries };
     }
 
+    /// Whether a request was lost, and nothing has come since that tells what became of it.
+    pub fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
     /// A flight ended without a word about the grant. What was lost before it still is.
     pub(super) fn still_lost(&mut self, now: Now, dice: f64, policy: &Policy) {
         if let (Some(loss), Flight::Grounded) = (self.lost, &self.flight) {

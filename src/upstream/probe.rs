@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{
     Method,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
+    header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE},
 };
 
 use jiff::Timestamp;
@@ -33,7 +33,8 @@ pub(super) fn call(subject: &Subject, now: Timestamp) -> Result<Call, Unmakable>
             return Err(Unmakable::Undescribed { provider: subject.provider.name.clone(), what: "probe_url" });
         }
     };
-    let mut headers = vec![(ACCEPT, Secret::new("application/json"))];
+    // An answer of yesterday proves nothing: caches on the way must ask the API itself (FM-12).
+    let mut headers = vec![(ACCEPT, Secret::new("application/json")), (CACHE_CONTROL, Secret::new("no-cache"))];
     let mut method = Method::GET;
     let mut body = None;
     let mut carried = false;

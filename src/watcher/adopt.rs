@@ -1,93 +1,25 @@
-//! How material comes to a credential: from the ledger at the start, from its home store whenever it changed there.
-
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+//! How material comes to a credential from its home store, whenever it changed there, and what its settings change.
 
 use futures_util::FutureExt;
 use jiff::Timestamp;
-use tokio::sync::oneshot;
+use std::{panic::AssertUnwindSafe, time::Duration};
 
-use super::{Assignment, FromStore, LoadReason, Message, Shard, breadth, effects::Note, kept, watched::Watched};
+use super::{Assignment, FromStore, LoadReason, Message, Shard, breadth, effects::Note, told::SECRET_MISSING};
 use crate::{
     credential::{CredentialId, ExpirySource, Generation, Material},
-    ledger::{NewValue, Record},
+    ledger::NewValue,
     lifecycle::{self, Event, Origin, Trigger},
     store::{Loaded, StoreError},
 };
 
 impl Shard {
-    /// Begins to watch: what the ledger knows is served at once, and the home store is asked for what is new.
-    pub(super) async fn watch(
-        &mut self,
-        assignment: Assignment,
-        record: Option<Box<Record>>,
-        shown: Option<oneshot::Sender<()>>,
-        first_look: Option<oneshot::Sender<()>>,
-    ) {
-        let now = self.house.clock.now();
-        let id = assignment.id.clone();
-        if self.watched.contains_key(&id) {
-            // It was on its way out, and its flight is still in the air: it stays.
-            return Box::pin(self.change(assignment)).await;
-        }
-        // One that was removed not long ago comes back to the value that it had.
-        let record = match record {
-            Some(record) => Some(record),
-            None => self.house.ledger.rotation().load(&id).await.unwrap_or_else(|error| {
-                tracing::error!(credential = %id, %error, "what the ledger knows of this credential could not be read");
-                None
-            }).map(Box::new),
-        };
-        self.join_whole(&assignment);
-        let mut watched = Watched::new(assignment, self.house.clock.stepped());
-        watched.flags.clock_untrusted = self.house.clock.is_doubted();
-        watched.first_look = first_look;
-        let (mut open, mut orphans, mut begins_anew, mut moved) = (None, Vec::new(), false, false);
-        if let Some(record) = record {
-            let life = kept::revived(&record, &self.house.boot_id, now);
-            begins_anew = life.is_none();
-            moved = kept::is_of_another_machine(&record, &self.house.machine);
-            watched.life = life.unwrap_or_else(|| lifecycle::Lifecycle::at(record.generation));
-            if let Some(material) = &record.material {
-                self.house.learn(material);
-            }
-            watched.material = record.material.map(Arc::new);
-            watched.store_version = record.store_version;
-            watched.store_fingerprint = record.store_fingerprint;
-            open = record.open_attempt;
-            orphans = record.orphans;
-        }
-        self.house.join(&watched.assignment.endpoint(), &id, watched.life.last_life, now.wall);
-        let value = watched.material.clone().filter(|_| begins_anew);
-        let facts = value.map(|material| {
-            facts(watched.life.generation, &material, &watched.assignment, Origin::HomeStore, now.wall)
-        });
-        self.watched.insert(id.clone(), watched);
-        if let Some(facts) = facts {
-            self.happen(&id, Event::Loaded(facts), Note::of("loaded", Trigger::Recovery)).await;
-        }
-        if moved {
-            self.is_perhaps_a_clone(&id, "its ledger was used on another machine before").await;
-        }
-        self.publish(&id);
-        if let Some(shown) = shown {
-            let _ = shown.send(());
-        }
-        if open.is_none() {
-            open = self.reread(&id, orphans).await;
-        }
-        self.recover(&id, open).await;
-        self.try_orphans_of_the_refused(&id).await;
-        self.load(&id, LoadReason::Start);
-        self.schedule(&id);
-    }
-
     /// Its settings changed: what is watched stays, and no watcher is dropped.
     pub(super) async fn change(&mut self, assignment: Assignment) {
         let id = assignment.id.clone();
         let now = self.house.clock.now();
         let Some(watched) = self.watched.get_mut(&id) else {
             self.watch(assignment, None, None, None).await;
-            return;
+            return self.take_up(&id).await;
         };
         watched.leaving = false;
         let moved = watched.assignment.store_name != assignment.store_name || watched.assignment.at != assignment.at;
@@ -138,6 +70,7 @@ impl Shard {
         self.deadlines.set(id, watched.deadline, None);
         self.house.leave(&watched.assignment.endpoint(), id);
         self.leave_whole(&watched.assignment);
+        self.gives_up(id, &watched);
         if let Err(error) = self.house.ledger.rotation().remove(id).await {
             tracing::error!(credential = %id, %error, "the ledger did not take the removal of a credential");
         }
@@ -195,6 +128,12 @@ impl Shard {
             Ok(loaded) => loaded,
             Err(error) => return self.nothing_from_home(id, &store_name, error).await,
         };
+        let claimed = match self.claims(id, &loaded.loaded.material) {
+            Ok(claimed) => claimed,
+            Err(owner) => return self.refuse_anothers(id, &loaded.loaded.material, owner).await,
+        };
+        self.has_its_own(id).await;
+        self.clear(id, SECRET_MISSING, "its home store has a secret for it again").await;
         self.house.stores.seen(id, &loaded.loaded.version);
         let FromStore { loaded, read_only } = *loaded;
         if let Some(watched) = self.watched.get_mut(id) {
@@ -217,6 +156,7 @@ impl Shard {
                 self.try_orphans(id, Vec::new()).await;
             }
         }
+        self.lets_go(id, claimed, true);
         self.looked(id).await;
         self.first_look_over(id);
     }
@@ -321,12 +261,13 @@ impl Shard {
             keep_previous_until: Some(now.wall + jiff::SignedDuration::from_hours(24)),
         };
         let note = Note { value: Some(value), write_back: overtaken, ..Note::of("loaded", why.trigger()) };
+        let client = self.watched.get_mut(id).filter(|_| !held).and_then(|watched| watched.client.take());
         match self.step(id, event, note).await {
             Ok(()) => {
                 if let Some(watched) = self.watched.get_mut(id) {
                     watched.store_version = Some(loaded.version.0);
                     watched.store_fingerprint = fingerprint;
-                    watched.last_verdict = None;
+                    (watched.last_verdict, watched.lost) = (None, None);
                     watched.write_back_wanted = if overtaken { generation } else { Generation::default() };
                     watched.flags.writeback_pending = overtaken;
                 }
@@ -336,6 +277,9 @@ impl Shard {
             }
             Err(error) => {
                 tracing::error!(credential = %id, %error, "new material could not be made durable; it is loaded again at the next poll");
+                if let Some(watched) = self.watched.get_mut(id) {
+                    watched.client = watched.client.take().or(client);
+                }
                 self.house.stores.unseen(id);
             }
         }

@@ -1,6 +1,6 @@
 //! What a credential's home store gives, and what is done where that is nothing usable: the last good value stays.
 
-use super::{Assignment, Shard, effects::Note};
+use super::{Assignment, Shard, effects::Note, told::SECRET_MISSING};
 use crate::{
     catalogue::ClientAuthentication,
     credential::CredentialId,
@@ -30,10 +30,14 @@ impl Shard {
         self.house.metrics.credd_store_errors_total.with_label_values(&[store, error.reason()]).inc();
         let refused = matches!(error, StoreError::Malformed { .. }).then(|| error.to_string());
         let Some(watched) = self.watched.get_mut(id) else { return };
+        let is_gone = matches!(error, StoreError::NotFound { .. }) && watched.material.is_some();
         // Told once, however often the poller finds it there.
         let is_news = watched.store_error.as_ref() != Some(&error);
         watched.store_error = Some(error);
         self.house.stores.is_stale(id, true);
+        if is_gone {
+            self.is_missing(id).await;
+        }
         if let Some(detail) = refused.filter(|_| is_news) {
             let note = Note { detail: Some(detail), ..Note::of("secret_refused", Trigger::StoreChange) };
             self.happen(id, Event::Tick, note).await;
@@ -42,5 +46,18 @@ impl Shard {
         self.publish(id);
         self.looked(id).await;
         self.first_look_over(id);
+    }
+
+    /// Somebody deleted it, or moved it (FM-18). What is known is kept, and a person should know that nothing else keeps it.
+    async fn is_missing(&self, id: &CredentialId) {
+        let Some(watched) = self.watched.get(id) else { return };
+        let (store, at) = (&watched.assignment.store_name, &watched.assignment.at.0);
+        let summary = format!("{id}: {store} has its secret no longer");
+        let body = format!(
+            "Credential: {id}\nHome store: {store}\nEvidence: there is nothing at {at}\n\
+             Tried: The last known value is kept in the ledger, served, and refreshed as before.\n\
+             To mend it: restore the secret at {at}, or take [credentials.{id}] out of the settings\n"
+        );
+        self.raise(id, SECRET_MISSING, "warning", &summary, &body).await;
     }
 }

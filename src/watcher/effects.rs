@@ -61,6 +61,8 @@ impl Shard {
             self.house.learn(&value.material);
         }
         // Whoever is told of a dead whole need not hear of its cuts one by one.
+        let (brings_a_value, spends) = (note.value.is_some(), note.flight.is_some());
+        let held = brings_a_value.then(|| self.held(id)).flatten();
         let told_already = self.watched.get(id).is_some_and(|watched| self.dead_whole(watched, now).is_some());
         let cuts = self.cuts_of(id);
         let Some(watched) = self.watched.get_mut(id) else { return Ok(()) };
@@ -94,7 +96,7 @@ impl Shard {
             let transition = Transition {
                 id: id.clone(),
                 shard: self.number,
-                lifecycle: kept::write(&life, &self.house.boot_id, &self.house.machine, now),
+                lifecycle: kept::write(&life, watched.client.as_deref(), &self.house.boot_id, &self.house.machine, now),
                 flight: note.flight.clone(),
                 value: note.value.clone(),
                 write_back: note.write_back,
@@ -117,6 +119,10 @@ impl Shard {
         }
         if let Some(value) = note.value {
             watched.material = Some(value.material.into());
+        }
+        if brings_a_value {
+            self.watched.get(id).into_iter().for_each(|watched| self.owns(watched));
+            self.lets_go(id, held, spends);
         }
         let revived = before == State::Revoked && self.watched.get(id).is_some_and(|w| w.state(now) != State::Revoked);
         for effect in effects {

@@ -16,8 +16,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    AFTER_A_PANIC, Assignment, Endpoints, House, Message, Metronome, Shard, StoreReport,
+    AFTER_A_PANIC, Assignment, Endpoints, House, Message, Metronome, Shard, StoreReport, begin,
+    owners::Owners,
     stores::{Home, Stores},
+    told::Told,
     watched::Watched,
     write_back,
 };
@@ -131,6 +133,7 @@ impl Fleet {
     /// Starts the shards; they watch nothing yet. Reads what the ledger knows.
     pub async fn start(parts: FleetParts) -> Result<Self, LedgerError> {
         let records = parts.ledger.rotation().load_all().await?;
+        let open = parts.ledger.incidents().open().await?;
         let sealer = parts.ledger.sealer();
         let machine = parts.machine.filter(|_| parts.ledger.is_a_file());
         let machine = machine.map(|name| sealer.fingerprint(&Secret::new(name)).to_string()).unwrap_or_default();
@@ -142,6 +145,8 @@ impl Fleet {
             metrics: parts.metrics,
             endpoints: Mutex::new(Endpoints::default()),
             stores: Stores::default(),
+            owners: Owners::default(),
+            told: Told::new(&open),
             unclassified: Default::default(),
             dice: parts.dice,
             boot_id: parts.boot_id,
@@ -204,7 +209,7 @@ impl Fleet {
         let (gone_cuts, gone): (Vec<_>, Vec<_>) = gone.into_iter().partition(|id| id.whole().is_some());
         let (cuts, wholes): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(_, wanted)| wanted.whole.is_some());
         gone.iter().for_each(|id| self.forget(id));
-        let (mut looks, mut published) = (Vec::new(), Vec::new());
+        let (mut looks, mut published, mut turns) = (Vec::new(), Vec::new(), Vec::new());
         for (id, assignment) in cuts.into_iter().chain(wholes) {
             let home = Home {
                 store_name: assignment.store_name.clone(),
@@ -220,6 +225,7 @@ impl Fleet {
                 self.send(&id, Message::Change(Box::new(assignment.clone())));
             } else {
                 let record = self.records.remove(&id).map(Box::new);
+                turns.push((begin::turn(record.as_deref()), id.clone()));
                 let known = record.as_ref().and_then(|record| record.store_version.clone()).map(Version);
                 self.house.stores.settle(&id, home, known);
                 // What was seen good before is served at once; only the others hold up a start.
@@ -240,6 +246,9 @@ impl Fleet {
         self.keep_time();
         self.count();
         futures_util::future::join_all(published).await;
+        // Readers are served before anything is mended.
+        turns.sort();
+        turns.iter().for_each(|(_, id)| self.send(id, Message::TakeUp(id.clone())));
         FirstLooks { looks, clock: self.house.clock.clone() }
     }
 

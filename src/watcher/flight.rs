@@ -41,7 +41,7 @@ impl Shard {
     /// Steps 3 to 6: everything that could fail after the provider commits is tried before, then the intent and the
     /// sending are made durable, then the request goes out.
     pub(super) async fn prepare(&mut self, id: &CredentialId, trigger: Trigger) {
-        if self.waits_for_its_home(id, trigger) {
+        if self.waits_for_its_home(id, trigger) || self.asks_whether_it_may_write(id, trigger) {
             return;
         }
         let now = self.house.clock.now();
@@ -61,6 +61,14 @@ impl Shard {
             self.abort(id, verdict, trigger, None).await;
             return;
         };
+        if let Some((bound, now)) = watched.client.as_deref().zip(watched.presenting_client())
+            && bound != now
+        {
+            // RF-18: a grant belongs to its client. Under another it would be refused as if it were dead.
+            let evidence = format!("the grant was given to client {bound}, and the settings now name client {now}");
+            let verdict = Verdict { evidence, ..Verdict::of(Failure::ClientMisconfigured, "client_binding") };
+            return self.is_not_sent(id, verdict, trigger).await;
+        }
         if watched.rotates()
             && let Some(reason) = watched.read_only.clone()
         {
@@ -132,10 +140,22 @@ impl Shard {
         self.house.flights.spawn(self.air.track_future(flight));
     }
 
+    /// Nothing can be sent before a person corrects the client.
+    async fn is_not_sent(&mut self, id: &CredentialId, verdict: Verdict, trigger: Trigger) {
+        if let Some(watched) = self.watched.get_mut(id) {
+            watched.last_verdict = Some(verdict.clone());
+            self.house.came_to_nothing(&watched.assignment.endpoint(), id);
+        }
+        let note = Note { verdict: Some(verdict.clone()), ..Note::of("refresh_aborted", trigger) };
+        self.happen(id, Event::Failed { verdict, commit: Commit::NotSent }, note).await;
+        self.end_of_flight(id);
+    }
+
     /// Nothing was sent, for a reason of ours.
     async fn abort(&mut self, id: &CredentialId, verdict: Verdict, trigger: Trigger, attempt: Option<Uuid>) {
         if let Some(watched) = self.watched.get_mut(id) {
             watched.last_verdict = Some(verdict.clone());
+            self.house.came_to_nothing(&watched.assignment.endpoint(), id);
         }
         let note = Note {
             verdict: Some(verdict.clone()),
@@ -176,7 +196,7 @@ impl Shard {
         let replied = matches!(&landing.result, Ok(Exchange::Replied(reply)) if reply.is_success());
         match outcome {
             interpret::Refreshed::Tokens(tokens) => {
-                self.house.note_answer(&endpoint, landing.landed_at.wall, true);
+                self.house.note_answer(&endpoint, id, landing.landed_at.wall, true);
                 self.house.join(&endpoint, id, tokens.lifetime, landing.landed_at.wall);
                 if self.is_replaced(id, landing.target, &landing.presented) {
                     self.superseded(id, attempt, trigger).await;
@@ -188,6 +208,7 @@ impl Shard {
             interpret::Refreshed::No { verdict, commit } => {
                 self.house.note_answer(
                     &endpoint,
+                    id,
                     landing.landed_at.wall,
                     verdict.failure != Failure::UpstreamUnavailable,
                 );
@@ -200,8 +221,12 @@ impl Shard {
                 if let Some(watched) = self.watched.get_mut(id) {
                     watched.last_verdict = Some(verdict.clone());
                     if commit == Commit::Ambiguous {
+                        let (sent_at, how) = (landing.sent_at.wall, verdict.evidence.clone());
                         let unreadable = unread.then(|| verdict.evidence.clone());
-                        watched.lost = Some(LostFlight { attempt, unreadable });
+                        let lost = LostFlight { attempt, sent_at, how, unreadable };
+                        // Its attempts to learn what had become of the first are not what a person must look for.
+                        let first = watched.lost.take().filter(|_| watched.life.is_lost() && !unread);
+                        watched.lost = Some(first.unwrap_or(lost));
                         watched.orphans.extend(unread.then_some((attempt, landing.target)));
                     }
                 }

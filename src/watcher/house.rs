@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     endpoint::{Admission, Endpoints},
-    specimens, stores,
+    owners, specimens, stores, told,
 };
 use crate::{
     clock::Clock,
@@ -30,6 +30,8 @@ pub(super) struct House {
     pub metrics: Metrics,
     pub endpoints: Mutex<Endpoints>,
     pub stores: stores::Stores,
+    pub owners: owners::Owners,
+    pub told: told::Told,
     pub unclassified: specimens::Noted,
     /// Throws of 0 to 1; a source of its own, so that a simulation repeats itself.
     pub dice: Arc<dyn Fn() -> f64 + Send + Sync>,
@@ -67,8 +69,12 @@ impl House {
         material.secrets().for_each(|secret| (self.secrets)(secret));
     }
 
-    pub(super) fn note_answer(&self, endpoint: &str, now: Timestamp, answered: bool) {
+    pub(super) fn note_answer(&self, endpoint: &str, id: &CredentialId, now: Timestamp, answered: bool) {
         let mut endpoints = self.endpoints();
-        if answered { endpoints.answered(endpoint, now) } else { endpoints.failed(endpoint, now) }
+        if answered { endpoints.answered(endpoint, id, now) } else { endpoints.failed(endpoint, id, now) }
+    }
+
+    pub(super) fn came_to_nothing(&self, endpoint: &str, id: &CredentialId) {
+        self.endpoints().came_to_nothing(endpoint, id);
     }
 }

@@ -14,6 +14,9 @@ struct Kept {
     /// A fingerprint of the machine that wrote it; empty where that is not known.
     #[serde(default)]
     machine: String,
+    /// The client of the settings under which the grant was last renewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
     life: Lifecycle,
 }
 
@@ -22,9 +25,9 @@ fn zero(now: Now) -> Timestamp {
 }
 
 /// As text, for the ledger.
-pub(super) fn write(life: &Lifecycle, boot_id: &str, machine: &str, now: Now) -> String {
+pub(super) fn write(life: &Lifecycle, client: Option<&str>, boot_id: &str, machine: &str, now: Now) -> String {
     let (boot_id, machine, zero) = (boot_id.to_owned(), machine.to_owned(), Some(zero(now)));
-    let kept = Kept { boot_id, zero, machine, life: life.clone() };
+    let kept = Kept { boot_id, zero, machine, client: client.map(str::to_owned), life: life.clone() };
     serde_json::to_string(&kept).expect("a lifecycle has only text keys")
 }
 
@@ -46,6 +49,11 @@ pub(super) fn revived(record: &Record, boot_id: &str, now: Now) -> Option<Lifecy
             None
         }
     }
+}
+
+/// The client of the settings under which the grant was last renewed, where one was.
+pub(super) fn client(record: &Record) -> Option<String> {
+    serde_json::from_str::<Kept>(&record.lifecycle).ok()?.client
 }
 
 /// Whether another machine than this one wrote a record last: its ledger was moved here, or copied.

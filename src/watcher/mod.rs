@@ -6,6 +6,7 @@
 mod adopt;
 mod asks;
 mod at_home;
+mod begin;
 mod breadth;
 mod capture;
 mod cuts;
@@ -18,8 +19,10 @@ mod flight;
 mod house;
 mod interpret;
 mod kept;
+mod may_write;
 mod metronome;
 mod orphans;
+mod owners;
 mod page;
 mod probe;
 mod problem;
@@ -28,6 +31,7 @@ mod prove;
 mod recovery;
 mod specimens;
 mod stores;
+mod told;
 mod vouch;
 mod watched;
 mod way;
@@ -78,6 +82,8 @@ enum Message {
         shown: Option<oneshot::Sender<()>>,
         first_look: Option<oneshot::Sender<()>>,
     },
+    /// All are shown: take up what the ledger had not finished of it.
+    TakeUp(CredentialId),
     /// Its settings changed.
     Change(Box<Assignment>),
     /// Its settings are gone.
@@ -90,6 +96,8 @@ enum Message {
     Time,
     /// The home store has not answered for so long that nobody waits for it any more.
     StoreSilent(CredentialId),
+    /// The home store said why it can never be written, or that it can; nothing where it did not answer.
+    MayWrite { id: CredentialId, read_only: Option<Option<String>> },
     /// A load ended, so long after it was asked for.
     Loaded { id: CredentialId, why: LoadReason, result: Result<Box<FromStore>, StoreError>, took: Duration },
     /// A flight ended.
@@ -217,7 +225,9 @@ impl Shard {
                 Ok(record) => {
                     self.lost.pop();
                     self.house.leave(&assignment.endpoint(), &assignment.id);
+                    let id = assignment.id.clone();
                     self.watch(assignment, record.map(Box::new), None, None).await;
+                    self.take_up(&id).await;
                 }
                 Err(error) => {
                     tracing::error!(shard = self.number, %error, "a shard cannot begin anew yet; trying again");
@@ -296,6 +306,7 @@ impl Shard {
             Message::Watch { assignment, record, shown, first_look } => {
                 self.watch(*assignment, record, shown, first_look).await;
             }
+            Message::TakeUp(id) => self.take_up(&id).await,
             Message::Change(assignment) => self.change(*assignment).await,
             Message::Forget(id) => self.forget(&id).await,
             Message::StoreChanged(id) => self.load(&id, LoadReason::Changed),
@@ -303,6 +314,7 @@ impl Shard {
             Message::Time => {}
             Message::StoreStale(id, stale) => self.flag(&id, |flags| flags.store_stale = stale),
             Message::StoreSilent(id) => self.looked(&id).await,
+            Message::MayWrite { id, read_only } => self.may_write(&id, read_only).await,
             Message::Loaded { id, why, result, took } => self.loaded(&id, why, result, took).await,
             Message::Flown { id, landing } => self.flown(&id, *landing).await,
             Message::Probed { id, look } => self.probed(&id, *look).await,

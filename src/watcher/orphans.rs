@@ -50,8 +50,9 @@ impl Shard {
         })?;
         let flight = last.flight?;
         if let Refreshed::No { verdict, .. } = read(watched, &last.reply, flight.prepared_at) {
-            let unreadable = Some(verdict.evidence);
-            watched.lost = Some(LostFlight { attempt: last.attempt, unreadable });
+            let (attempt, sent_at, unreadable) = (last.attempt, flight.prepared_at, Some(verdict.evidence));
+            let how = "it was answered with success, and the answer could not be read".to_owned();
+            watched.lost = Some(LostFlight { attempt, sent_at, how, unreadable });
             return None;
         }
         match self.house.ledger.rotation().reopen(last.attempt).await {
@@ -209,7 +210,7 @@ impl Shard {
         }
         if let Some(watched) = self.watched.get_mut(id) {
             watched.orphans.retain(|(kept, _)| *kept != attempt);
-            watched.last_verdict = None;
+            (watched.last_verdict, watched.lost) = (None, None);
             watched.write_back_wanted = generation;
         }
         self.flag(id, |flags| flags.writeback_pending = true);

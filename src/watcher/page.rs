@@ -2,8 +2,8 @@
 
 use super::effects::Note;
 use crate::{
-    credential::{CredentialId, Failure, Verdict},
-    incident::words::MEND,
+    credential::{CredentialId, Failure, Rotation, Verdict},
+    incident::words::{self, MEND},
     ledger::{Fact, FactChange},
     lifecycle::{Effect, Incident},
 };
@@ -98,7 +98,7 @@ fn raise(incident: Incident, watched: &super::Watched, life: &crate::lifecycle::
         ),
         Incident::ClientMisconfigured if life.trouble().is_some_and(|trouble| is_ours(&trouble.verdict)) => (
             "warning",
-            format!("{name}: no request to {provider} can be made, because something is missing here"),
+            format!("{name}: no request to {provider} can be made, because something here is missing or changed"),
             "Nothing was sent. credd tries again when the settings or the secret change.".to_owned(),
             life.trouble().map(|trouble| watched.correction(&trouble.verdict)).unwrap_or_default(),
         ),
@@ -159,7 +159,13 @@ fn raise(incident: Incident, watched: &super::Watched, life: &crate::lifecycle::
     });
     let lost = watched.lost.as_ref().filter(|_| incident == Incident::RotationOutcomeUnknown || was_lost(life));
     let lost = lost.map_or_else(String::new, |lost| {
-        format!("Attempt: {} (what became of it: credd audit --credential {name})\n", lost.attempt)
+        format!(
+            "Attempt: {}, sent at {}: {}; {provider} {} (what became of it: credd audit --credential {name})\n",
+            lost.attempt,
+            words::date(lost.sent_at),
+            words::one_line(&lost.how, 200),
+            old_token(assignment.provider.rotation),
+        )
     });
     let body = format!(
         "Credential: {name}\nProvider: {provider}\nHome store: {}\n{evidence}{lost}Tried: {tried}\n{MEND}{mend}\n",
@@ -170,7 +176,19 @@ fn raise(incident: Incident, watched: &super::Watched, life: &crate::lifecycle::
 
 /// The request could not be made: nobody has refused anything.
 fn is_ours(verdict: &Verdict) -> bool {
-    verdict.cause.as_deref() == Some("request")
+    matches!(verdict.cause.as_deref(), Some("request" | "client_binding"))
+}
+
+/// What the provider does with the refresh token that was presented.
+fn old_token(rotation: Rotation) -> &'static str {
+    match rotation {
+        Rotation::None => "does not change refresh tokens",
+        Rotation::Grace => "lets the old refresh token work for a while",
+        Rotation::UntilFirstUse => "lets the old refresh token work until the new one is used",
+        Rotation::Strict => "ends the old refresh token at once",
+        Rotation::Sporadic => "changes refresh tokens now and then",
+        Rotation::Unknown => "may or may not have ended the old refresh token",
+    }
 }
 
 /// RR-4: the grant did not die of itself, its successor was lost on the way.

@@ -85,6 +85,12 @@ impl Watched {
                 self.home(),
                 verdict.evidence
             ),
+            Some("client_binding") => format!(
+                "set `client_id` of [credentials.{}.upstream] back, or authorise under the new client and put the new secret \
+                 into {}",
+                self.assignment.id,
+                self.home()
+            ),
             Some("no_material") => self.remedy(),
             _ => format!(
                 "correct the client in the settings, in {} or at {}",

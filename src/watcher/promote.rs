@@ -78,6 +78,9 @@ impl Shard {
             write_back,
             ..Note::of("refreshed", trigger)
         };
+        if let Some(watched) = self.watched.get_mut(id) {
+            watched.client = watched.presenting_client().map(str::to_owned);
+        }
         let mut pause = Duration::from_millis(250);
         let began = self.house.clock.now();
         loop {
@@ -104,8 +107,7 @@ impl Shard {
             flags.writeback_pending |= write_back;
         });
         if let Some(watched) = self.watched.get_mut(id) {
-            watched.last_verdict = None;
-            watched.left = None;
+            (watched.last_verdict, watched.left, watched.lost) = (None, None, None);
             if write_back {
                 watched.write_back_wanted = generation.max(watched.write_back_wanted);
             }

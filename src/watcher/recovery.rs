@@ -37,7 +37,9 @@ impl Shard {
                 let dead_at = if attempt.boot_id == self.house.boot_id { now.wall } else { deadline };
                 let found = Found::Sent { prepared_at: attempt.prepared_at, dead_at };
                 if let Some(watched) = self.watched.get_mut(id) {
-                    watched.lost = Some(LostFlight { attempt: attempt.id, unreadable: None });
+                    let how = "credd or its machine ended before a reply was durable".to_owned();
+                    let lost = LostFlight { attempt: attempt.id, sent_at: attempt.prepared_at, how, unreadable: None };
+                    watched.lost = Some(lost);
                 }
                 self.step(id, Event::Found(found), note(close("lost"), "a request was sent and no reply is durable"))
                     .await

@@ -40,6 +40,8 @@ pub struct Assignment {
     pub at: Location,
     /// How much its failing matters.
     pub criticality: Criticality,
+    /// Its key may be that of another credential as well.
+    pub shared: bool,
     /// Who may read it.
     pub readers: Arc<[Reader]>,
     /// What it is offered for to those who ask for a service instead of a name.
@@ -81,13 +83,17 @@ pub(super) struct Watched {
     pub looked: bool,
     /// It has been read since this began.
     pub was_read: bool,
+    /// What the ledger had not finished of it, until that is taken up.
+    pub unfinished: Option<Box<super::begin::Unfinished>>,
+    /// Whether the home store may be written was asked for the flight that is about to begin.
+    pub write_asked: bool,
     /// A refresh that was decided before the home store had answered.
     pub decided: Option<Trigger>,
     /// The home store is to be asked again once the flight that is out has ended.
     pub look_again: bool,
     /// Replies to earlier flights that brought no value and are kept, with the generation that each was to make.
     pub orphans: Vec<(Uuid, Generation)>,
-    /// The flight that was lost last, for whoever is told of it.
+    /// The flight that was lost first, for whoever is told of it: those after it asked what had become of it.
     pub lost: Option<LostFlight>,
     /// Where it stands in the queue of deadlines.
     pub deadline: Option<Timestamp>,
@@ -102,6 +108,8 @@ pub(super) struct Watched {
     pub read_only: Option<String>,
     /// What the home store last said, where it was a no.
     pub store_error: Option<StoreError>,
+    /// The client of the settings under which its grant was last renewed; nothing where the secret names its own.
+    pub client: Option<String>,
     /// How its token endpoint is asked: the way that last worked.
     pub way: Way,
     /// The way that was left for this one, until it is known whether this one works.
@@ -112,6 +120,10 @@ pub(super) struct Watched {
 #[derive(Clone, Debug)]
 pub(super) struct LostFlight {
     pub attempt: Uuid,
+    /// When its request went out; of one that a process before this one sent, when its intent was written.
+    pub sent_at: Timestamp,
+    /// What became of the call, as far as anybody knows.
+    pub how: String,
     /// Why its reply could not be read, if one came; it is kept then.
     pub unreadable: Option<String>,
 }
@@ -164,6 +176,8 @@ impl Watched {
             write_back_wanted: Generation::default(),
             looked: false,
             was_read: false,
+            unfinished: None,
+            write_asked: false,
             decided: None,
             look_again: false,
             orphans: Vec::new(),
@@ -175,6 +189,7 @@ impl Watched {
             last_verdict: None,
             read_only: None,
             store_error: None,
+            client: None,
             way: Way::default(),
             left: None,
         }
@@ -203,6 +218,12 @@ impl Watched {
             self.left = Some(std::mem::replace(&mut self.way, other));
         }
         other.is_some()
+    }
+
+    /// The client of the settings that presents its grant, where the secret names none of its own.
+    pub fn presenting_client(&self) -> Option<&str> {
+        let of_its_own = self.material.as_ref().is_none_or(|material| material.client_id.is_some());
+        self.assignment.upstream.client_id.as_deref().filter(|_| self.assignment.kind.spends_grant() && !of_its_own)
     }
 
     /// Whether a refresh spends the grant for good, so that nobody else may present it.

@@ -78,6 +78,11 @@ impl<Io> Patient<Io> {
         if result.is_ready() {
             self.writing = None;
             self.phase.0.store(IDLE, Relaxed);
+            if let Some(idle) = self.limits.idle {
+                // hyper looked for the next request while this one was served, and looks again only when it is woken (FM-62).
+                let mut timer = self.clock.sleep(idle);
+                self.reading = timer.as_mut().poll(cx).is_pending().then_some((IDLE, timer));
+            }
             return result;
         }
         let (clock, blocked) = (&self.clock, self.limits.blocked);

@@ -304,20 +304,83 @@ fn fault_ids(text: &str) -> BTreeSet<String> {
             }
         }
     }
-    for line in text.lines() {
-        let name = line.split("fn ").nth(1).unwrap_or_default();
-        for part in name.split('_') {
-            let digits = part.trim_start_matches(|c: char| c.is_ascii_lowercase());
-            let family = &part[..part.len() - digits.len()];
-            let number: Option<u8> = digits.parse().ok();
-            match (family, number) {
-                ("rf" | "fm" | "cp", Some(number)) => ids.insert(format!("{}-{number:02}", family.to_uppercase())),
-                ("p" | "rr", Some(number)) => ids.insert(format!("{}-{number}", family.to_uppercase())),
-                _ => break,
+    ids.extend(text.lines().flat_map(|line| begins_with(line.split("fn ").nth(1).unwrap_or_default(), '_')));
+    ids
+}
+
+/// The faults that a name begins with: `rf30_p9_keeps`, `fm71-syntax`.
+fn begins_with(name: &str, between: char) -> Vec<String> {
+    let id = |part: &str| {
+        let digits = part.trim_start_matches(|c: char| c.is_ascii_lowercase());
+        let family = &part[..part.len() - digits.len()];
+        match (family, digits.parse::<u8>().ok()?) {
+            ("rf" | "fm" | "cp", number) => Some(format!("{}-{number:02}", family.to_uppercase())),
+            ("p" | "rr", number) => Some(format!("{}-{number}", family.to_uppercase())),
+            _ => None,
+        }
+    };
+    // Other families stand among them: `t22_rf48_…`.
+    let ours = |part: &&str| id(part).is_some() || part.strip_prefix('t').is_some_and(|n| n.parse::<u8>().is_ok());
+    name.split(between).take_while(ours).filter_map(id).collect()
+}
+
+/// The faults that a file proves: by a test's name, by a line `// Proves: RF-07, CP-14`, by the name of a transcript or of
+/// settings, or by a transcript's own first words (`# RR-4: …`).
+fn proven_by(path: &Path, text: &str) -> Vec<String> {
+    let stem = path.file_stem().unwrap().to_str().unwrap();
+    let listed = |list: &str| list.split(',').map(|id| id.trim().to_owned()).collect::<Vec<_>>();
+    match path.extension().and_then(|kind| kind.to_str()) {
+        Some("rs") => {
+            let of_line = |line: &str| match line.trim().strip_prefix("// Proves: ") {
+                Some(list) => listed(list),
+                None => begins_with(line.split("fn ").nth(1).unwrap_or_default(), '_'),
             };
+            text.lines().flat_map(of_line).collect()
+        }
+        Some("txt" | "toml") => {
+            let heading = text.lines().next().and_then(|line| line.strip_prefix("# ")?.split_once(':'));
+            let mut ids = heading.map(|(list, _)| listed(list)).unwrap_or_default();
+            ids.extend(begins_with(stem, '-'));
+            ids
+        }
+        _ => vec![],
+    }
+}
+
+/// The table of tests/README.md is a promise: each of its lines is kept by a test, or says why none is.
+#[test]
+fn every_fault_of_the_table_is_proven_or_says_why_not() {
+    let readme = fs::read_to_string(root().join("tests/README.md")).unwrap();
+    let (mut files, mut proven, mut problems) = (vec![], BTreeSet::new(), vec![]);
+    for folder in ["src", "tests/it", "tests/lifecycle", "tests/config"] {
+        walk(&root().join(folder), &mut files);
+    }
+    for file in files {
+        let Ok(text) = fs::read_to_string(&file) else { continue };
+        proven.extend(proven_by(&file, &text));
+    }
+    let mut rows = 0;
+    for row in readme.lines().filter_map(|line| line.strip_prefix("| ")) {
+        let Some((id, meaning)) = row.split_once(" | ") else { continue };
+        if fault_ids(id).len() != 1 {
+            continue;
+        }
+        rows += 1;
+        let excused = ["(not begun: ", "(not applicable: "].iter().any(|words| meaning.contains(words));
+        match (proven.contains(id), excused) {
+            (true, false) | (false, true) => {}
+            (false, false) => problems.push(format!("{id} is not proven: {meaning}")),
+            (true, true) => problems.push(format!("{id} is proven, and the table says that it is not")),
         }
     }
-    ids
+    assert!(rows > 150, "only {rows} rows were found: the search is broken");
+    none(
+        &problems,
+        "Name it in a test that would fail without it, or say in its line `(not begun: …)` or `(not applicable: …)`.",
+    );
+    let said = proven_by(Path::new("x.rs"), "// Proves: CP-06, P-1\nfn t22_rf48_x() {}\nfn rf_7() {}");
+    assert_eq!(said, ["CP-06", "P-1", "RF-48"]);
+    assert_eq!(proven_by(Path::new("rf15-x.txt"), "# RR-4, RR-5: lost"), ["RR-4", "RR-5", "RF-15"]);
 }
 
 #[test]

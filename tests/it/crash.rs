@@ -1,4 +1,7 @@
 //! kill -9 of the real binary: whatever the moment, no grant is lost, and no refresh is made twice without need.
+// Proves: CP-02, CP-03, CP-04, CP-05, CP-11, CP-12, CP-13, CP-14, CP-15, CP-16, CP-17, CP-19, CP-20, CP-21, CP-22, CP-23
+
+mod wire;
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -119,6 +119,8 @@ fn the_runbook_has_one_heading_for_each_alert_and_each_alert_points_to_its_own()
         "writeback_failing",
         "clock_untrusted",
         "scope_reduced",
+        "duplicate_secret",
+        "secret_missing",
         "ledger_unwritable",
     ];
     for kind in raised.iter().map(String::as_str).filter(|word| *word != "store_change").chain(house) {

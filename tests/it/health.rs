@@ -439,3 +439,54 @@ async fn fm57_a_lack_of_descriptors_is_waited_out_without_spinning() {
     assert_eq!(got.body, "here");
     assert!(clock.now().boot - start <= Duration::from_secs(30));
 }
+
+/// FM-62: peers that dawdle and a crowd that keeps its connections. Health is answered all the while.
+#[tokio::test]
+async fn fm62_slow_and_idle_connections_are_left_and_health_is_answered_all_the_while() {
+    let health = Health::new().await;
+    let clock = health.board.clock.clone();
+    let begun = clock.now().boot;
+    let mut crowd = Vec::new();
+    for _ in 0..200 {
+        let mut one = health.connect().await;
+        assert_eq!(one.get("/livez").await.status, 200);
+        crowd.push(one);
+    }
+    let (mut slow, mut silent) = (health.connect().await, health.connect().await);
+    slow.send("GET /liv").await;
+    assert_eq!(health.get("/livez").await.status, 200);
+    // A byte now and then does not buy more time.
+    clock
+        .until(async {
+            while slow.babble(b"e").await {
+                tokio::time::sleep(Duration::from_millis(4)).await;
+            }
+        })
+        .await;
+    let lasted = clock.now().boot - begun;
+    assert!(lasted < Duration::from_secs(25), "a head has 5 s, not {lasted:?}");
+    assert_eq!(health.get("/livez").await.status, 200);
+    clock.until(silent.ended()).await;
+    clock.until(async { futures_util::future::join_all(crowd.iter_mut().map(Client::ended)).await }).await;
+    assert!(clock.now().boot - begun >= Duration::from_secs(29), "who has asked before may wait 30 s");
+
+    // More than one address may have: the next is told so, and places come back.
+    let mut many = Vec::new();
+    for _ in 0..web::Limits::default().per_party {
+        let mut one = health.connect().await;
+        assert_eq!(one.get("/livez").await.status, 200);
+        many.push(one);
+    }
+    assert_eq!(health.connect().await.answer().await.status, 503);
+    drop(many);
+    soon(async {
+        loop {
+            let mut one = health.connect().await;
+            one.babble(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
+            if one.head().await.is_some_and(|got| got.status == 200) {
+                return;
+            }
+        }
+    })
+    .await;
+}

@@ -1,7 +1,7 @@
 //! The ledger, over SQLite, over a real PostgreSQL, and over PostgreSQL behind a real transaction pooler: one suite.
 
 mod bench;
-mod disk;
+pub mod disk;
 mod files;
 mod log;
 mod pages;
@@ -23,6 +23,7 @@ macro_rules! over_all {
                 super::$part::$name(super::bench::Bench::postgres(false).await).await;
             })+)+
         }
+        // Proves: FM-49
         #[cfg(feature = "postgres")]
         mod pooler {
             $($(#[tokio::test]
@@ -38,7 +39,7 @@ over_all! {
         a_stale_value_is_fenced_and_writes_nothing,
         two_flights_are_impossible,
         a_reply_is_kept_whatever_happened_to_its_flight,
-        promotion_is_all_or_nothing,
+        rf07_promotion_is_all_or_nothing,
         rf09_writers_of_facts_never_put_an_old_value_back,
         every_step_survives_the_end_of_the_process,
         a_step_written_twice_is_written_once,
@@ -48,7 +49,8 @@ over_all! {
         a_caller_that_goes_away_cancels_nothing,
         t26_values_cannot_be_swapped_or_rolled_back,
         fm36_a_wrong_key_is_refused,
-        a_new_key_opens_everything_and_the_old_one_nothing;
+        a_new_key_opens_everything_and_the_old_one_nothing,
+        fm76_tables_of_a_newer_minor_version_are_refused_and_left_as_they_are;
     pages:
         of_write_backs_the_latest_wins,
         incidents_begin_and_end_once,
@@ -65,5 +67,6 @@ over_all! {
         t37_a_chain_that_was_taken_away_or_put_in_is_seen,
         t37_an_older_ledger_verifies_and_is_signed_at_the_next_start,
         t37_nobody_makes_a_ledger_look_older_to_have_a_forged_log_signed,
+        fm42_what_the_audit_log_does_not_take_has_not_happened,
         the_log_is_read_and_exported;
 }

@@ -23,14 +23,17 @@ mod paging;
 mod panics;
 mod properties;
 mod readme;
+mod recovery;
 #[cfg(feature = "aws")]
 mod refresh;
+mod refusals;
 mod sandbox;
 mod scrape;
 mod simulation;
 mod socket;
 mod steps;
 mod stores;
+mod storm;
 mod unit;
 mod upstream;
 mod world;

@@ -9,7 +9,7 @@ mod oncall;
 mod outbox;
 mod webhook;
 mod whole;
-mod world;
+pub mod world;
 
 /// All mails and payloads that arrived.
 pub async fn received(server: &crate::components::Component, sink: &crate::components::Component) -> Vec<String> {

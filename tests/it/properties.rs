@@ -299,7 +299,7 @@ proptest! {
 }
 
 /// Drives one credential for a day: every flight ends after a second, as `answer` says; readers nag all the while.
-fn a_day(policy: &Policy, mut answer: impl FnMut(Timestamp, &Lifecycle) -> Event) -> (u32, Vec<Effect>) {
+pub fn a_day(policy: &Policy, mut answer: impl FnMut(Timestamp, &Lifecycle) -> Event) -> (u32, Vec<Effect>) {
     let mut rng = crate::simulation::Dice::new(7);
     let (mut life, mut seconds, mut calls, mut told) = (Lifecycle::default(), 0_u32, 0, vec![]);
     let loaded = Happening::Loaded(Some(Some(3_600)));
@@ -320,7 +320,7 @@ fn a_day(policy: &Policy, mut answer: impl FnMut(Timestamp, &Lifecycle) -> Event
     (calls, told)
 }
 
-fn promoted(life: &Lifecycle, sent: Timestamp, lives: Option<Duration>, repaired: bool) -> Event {
+pub fn promoted(life: &Lifecycle, sent: Timestamp, lives: Option<Duration>, repaired: bool) -> Event {
     let boot = Duration::try_from(sent.duration_since(at(0.0).wall)).unwrap() + at(0.0).boot;
     Event::Promoted(Promoted {
         generation: life.generation.next(),
@@ -332,7 +332,7 @@ fn promoted(life: &Lifecycle, sent: Timestamp, lives: Option<Duration>, repaired
     })
 }
 
-fn bare(rotation: Rotation) -> Policy {
+pub fn bare(rotation: Rotation) -> Policy {
     Policy { rotation, has_probe: false, ..Policy::new(Kind::RefreshToken) }
 }
 

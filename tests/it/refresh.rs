@@ -3,6 +3,7 @@
 
 mod adoption;
 mod changes;
+mod conflict;
 mod ledgers;
 mod logins;
 mod outage;

@@ -233,6 +233,8 @@ fn by_status(observed: &Observed<'_>, status: u16) -> Finding {
         419 | 440 => Finding::of(CredentialExpired, "session_timeout"),
         402 => Finding::of(NotACredentialFailure, "payment_required").human(),
         403 if publish => Finding::of(InsufficientScope, "publish_forbidden"),
+        // A token endpoint says no in OAuth's words. Without any, a gateway before it spoke (RF-21).
+        403 if !says && token_endpoint => Finding::of(NotACredentialFailure, "status").human(),
         403 if !says => Finding::of(InsufficientScope, "status"),
         403 if observed.form == Form::Text => Finding::of(NotACredentialFailure, "status").human(),
         407 => Finding::of(ClientMisconfigured, "proxy_authentication"),

@@ -82,10 +82,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fm24_fm29_fm30_codes_mean_what_they_say() {
+    fn fm24_fm25_fm29_fm30_codes_mean_what_they_say() {
         let of = |code| meaning("app".into(), code);
         assert!(matches!(of("ResourceNotFoundException"), StoreError::NotFound { .. }));
         assert!(matches!(of("ThrottlingException"), StoreError::Throttled { .. }));
+        for ended in ["ExpiredTokenException", "ExpiredToken"] {
+            let error = of(ended);
+            assert!(matches!(error, StoreError::Denied { .. }) && error.to_string().contains("session has ended"));
+        }
         assert!(of("InvalidSignatureException").to_string().contains("clock"));
         assert!(of("DecryptionFailure").to_string().contains("KMS"));
         assert!(matches!(of("InternalServiceError"), StoreError::Unreachable { .. }));

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::bench::*;
 
-fn component(script: &str) -> Command {
+pub fn component(script: &str) -> Command {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut command = Command::new("bash");
     command.arg(root.join("tests/components").join(script));
@@ -21,7 +21,7 @@ fn component(script: &str) -> Command {
 }
 
 /// Runs an ignored test of this binary under a command; answers what it said.
-fn inner(mut under: Command, test: &str, variable: &str, folder: &Path) -> String {
+pub fn inner(mut under: Command, test: &str, variable: &str, folder: &Path) -> String {
     let output = under
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"])

@@ -3,7 +3,7 @@ use std::fmt::Write as _;
 use aws_lc_rs::digest;
 use credd::{
     credential::Secret,
-    ledger::{Broken, Filter, HOUSE, Ledger, Transition},
+    ledger::{Broken, Filter, HOUSE, Ledger, LedgerError, Transition},
     seal::Sealer,
 };
 use serde::Deserialize;
@@ -226,4 +226,44 @@ pub async fn t37_nobody_makes_a_ledger_look_older_to_have_a_forged_log_signed(be
     assert!(ledger.audit().verify().await.is_err(), "the next start has not signed it");
     ledger.audit().append(HOUSE, entry("", "started")).await.unwrap();
     assert!(ledger.audit().verify().await.is_err());
+}
+
+/// Refuses every new row of the audit log, and nothing else, as a partition of its own would that is full.
+async fn fill_the_log(bench: &Bench) {
+    let sqlite = "CREATE TRIGGER no_room BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'no space left'); END";
+    if bench.tamper(sqlite).await.is_err() {
+        bench.tamper("ALTER TABLE audit ADD CONSTRAINT no_room CHECK (false) NOT VALID").await.unwrap();
+    }
+}
+
+async fn make_room_in_the_log(bench: &Bench) {
+    if bench.tamper("DROP TRIGGER no_room").await.is_err() {
+        bench.tamper("ALTER TABLE audit DROP CONSTRAINT no_room").await.unwrap();
+    }
+}
+
+/// No value without its line in the audit log: both are in one transaction, so neither is there without the other.
+pub async fn fm42_what_the_audit_log_does_not_take_has_not_happened(bench: Bench) {
+    let ledger = bench.open().await;
+    let rotation = ledger.rotation();
+    rotation.commit(loaded("a")).await.unwrap();
+    rotation.commit(prepared("a", 1, 2)).await.unwrap();
+    fill_the_log(&bench).await;
+    let refused = [promoted("a", 1, 1), prepared("b", 2, 1)];
+    for step in refused {
+        let error = rotation.commit(step).await.unwrap_err();
+        assert!(matches!(error, LedgerError::Unwritable(_)), "{error}");
+    }
+    assert!(ledger.audit().append(HOUSE, entry("", "started")).await.is_err());
+    // A reply is kept all the same: it exists only once, and is nobody's value yet.
+    rotation.received(&id("a"), uuid::Uuid::from_u128(1), &reply(), at(5)).await.unwrap();
+    let record = rotation.load(&id("a")).await.unwrap().unwrap();
+    assert_eq!((record.generation.0, record.material), (1, Some(material("1"))));
+    assert!(rotation.load(&id("b")).await.unwrap().is_none());
+    assert_eq!(bench.number("SELECT COUNT(*) FROM write_back").await, 0);
+
+    make_room_in_the_log(&bench).await;
+    rotation.commit(promoted("a", 1, 1)).await.unwrap();
+    assert_eq!(rotation.load(&id("a")).await.unwrap().unwrap().material, Some(material("2")));
+    assert_eq!(ledger.audit().verify().await.unwrap().entries, 3);
 }

@@ -80,7 +80,7 @@ pub async fn a_reply_is_kept_whatever_happened_to_its_flight(bench: Bench) {
     assert!(rotation.orphans().await.unwrap().is_empty());
 }
 
-pub async fn promotion_is_all_or_nothing(bench: Bench) {
+pub async fn rf07_promotion_is_all_or_nothing(bench: Bench) {
     let ledger = bench.open().await;
     let rotation = ledger.rotation();
     rotation.commit(loaded("a")).await.unwrap();
@@ -355,4 +355,40 @@ pub async fn a_new_key_opens_everything_and_the_old_one_nothing(bench: Bench) {
     assert_eq!(ledger.embedded().get("x").await.unwrap(), Some((Secret::new("document"), 1)));
     let verified = ledger.audit().verify().await.unwrap();
     assert!(verified.signed && verified.entries > 0, "{verified:?}");
+}
+
+/// FM-76, FM-51: an older program meets the tables of a newer one in the middle of a rotation. It refuses them whole, and
+/// what only the newer one understands stays.
+pub async fn fm76_tables_of_a_newer_minor_version_are_refused_and_left_as_they_are(bench: Bench) {
+    let ledger = bench.open().await;
+    ledger.rotation().commit(loaded("a")).await.unwrap();
+    ledger.rotation().commit(prepared("a", 1, 2)).await.unwrap();
+    ledger.rotation().commit(sent("a", 1)).await.unwrap();
+    ledger.close().await;
+    for sql in [
+        "INSERT INTO schema_version (version) SELECT MAX(version) + 1 FROM schema_version",
+        "ALTER TABLE flight ADD COLUMN newer TEXT",
+        "UPDATE flight SET newer = 'kept'",
+        "UPDATE credential SET lifecycle = '{\"newer\":\"kept\"}'",
+    ] {
+        bench.tamper(sql).await.unwrap();
+    }
+    let file = || std::fs::read(bench.file()).ok();
+    let before = file();
+    for _ in 0..2 {
+        let LedgerError::Unusable(text) = bench.try_open().await.unwrap_err() else { panic!() };
+        assert!(text.contains("start the newer credd that last used it"), "{text}");
+    }
+    assert_eq!(file(), before, "the file is what it was");
+    for (count, sql) in [
+        (1, "SELECT COUNT(*) FROM flight WHERE newer = 'kept' AND closed_at IS NULL AND deadline IS NOT NULL"),
+        (1, "SELECT COUNT(*) FROM credential WHERE lifecycle LIKE '%kept%'"),
+        (1, "SELECT COUNT(*) - COUNT(DISTINCT version) + 1 FROM schema_version"),
+    ] {
+        assert_eq!(bench.number(sql).await, count, "{sql}");
+    }
+    // Whoever takes the newer program's step back finds the flight where it was.
+    bench.tamper("DELETE FROM schema_version WHERE version = (SELECT MAX(version) FROM schema_version)").await.unwrap();
+    let record = bench.open().await.rotation().load(&id("a")).await.unwrap().unwrap();
+    assert!(matches!(record.open_attempt.unwrap().stage, Stage::Sent { .. }));
 }

@@ -97,6 +97,8 @@ impl Operator for Admin {
     }
 }
 
+/// One of many writers wins there because the stage is moved only from the version that was read.
+// Proves: FM-28
 #[tokio::test]
 async fn the_aws_store_keeps_the_contract() {
     if started_elsewhere("the_aws_store_keeps_the_contract", &[], &[]) {

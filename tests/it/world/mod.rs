@@ -71,10 +71,15 @@ pub fn grant(access_ttl: f64) -> NewGrant {
 
 impl World {
     pub async fn new() -> Self {
+        Self::within(&std::env::temp_dir()).await
+    }
+
+    /// Everything of it lies below that folder.
+    pub async fn within(folder: &Path) -> Self {
         let sandbox = Sandbox::start(sandbox::Options::default()).await.unwrap();
         Self {
             sandbox,
-            folder: tempfile::tempdir().unwrap(),
+            folder: tempfile::tempdir_in(folder).unwrap(),
             tables: String::new(),
             head: String::new(),
             daemon: None,

@@ -43,16 +43,17 @@ impl Dice {
     }
 }
 
-const PROFILES: [(Kind, Rotation); 5] = [
+const PROFILES: [(Kind, Rotation); 6] = [
     (Kind::RefreshToken, Rotation::None),
     (Kind::RefreshToken, Rotation::Grace),
     (Kind::RefreshToken, Rotation::UntilFirstUse),
     (Kind::RefreshToken, Rotation::Strict),
+    (Kind::RefreshToken, Rotation::Sporadic),
     (Kind::ClientCredentials, Rotation::None),
 ];
 
 fn policy(number: u64) -> Policy {
-    let (kind, rotation) = PROFILES[usize::try_from(number % 5).unwrap()];
+    let (kind, rotation) = PROFILES[usize::try_from(number % 6).unwrap()];
     Policy { rotation, grace: Duration::from_secs(30), ..Policy::new(kind) }
 }
 

@@ -38,6 +38,7 @@ pub struct Provider {
     /// A consumed token of a strict family was presented.
     pub reused: bool,
     pub life_ms: u64,
+    dice: Dice,
 }
 
 impl Provider {
@@ -56,6 +57,7 @@ impl Provider {
             unseen: None,
             reused: false,
             life_ms,
+            dice: Dice::new(dice.next()),
         };
         new.consent();
         new
@@ -82,8 +84,10 @@ impl Provider {
             return Answer::Dead;
         }
         let old = presented.refresh;
-        let refresh = if !self.kind.spends_grant() || self.rotation == Rotation::None {
-            old
+        // One in 24 answers brings a new one, as of a provider that rotates once a day for a token of an hour.
+        let now_and_then = self.rotation == Rotation::Sporadic && !self.dice.chance(1.0 / 24.0);
+        let refresh = if !self.kind.spends_grant() || self.rotation == Rotation::None || now_and_then {
+            if now_and_then { self.minted } else { old }
         } else {
             self.minted += 1;
             match self.rotation {
@@ -92,6 +96,14 @@ impl Provider {
                     for (token, until) in &mut self.alive {
                         if *token == old {
                             *until = (*until).min(now + 30_000);
+                        }
+                    }
+                }
+                Rotation::Sporadic => {
+                    self.alive.retain(|(_, until)| *until >= now);
+                    for (token, until) in &mut self.alive {
+                        if *token == old {
+                            *until = (*until).min(now + 24 * 3_600_000);
                         }
                     }
                 }

@@ -1,0 +1,140 @@
+//! RF-06: the provider has rotated, and the ledger does not take it. The token is held, readers have it, on-call is told,
+//! and it is saved as soon as that can be.
+
+use std::io::Write;
+
+use credd::sandbox::{Fault, FaultKind, NewGrant, Place, Seed};
+
+use crate::{
+    components::Component,
+    journey::ask,
+    ledger::disk::{component, inner},
+    paging::world::sink_log,
+    world::{World, call_api, generation, grant, token, until, write},
+};
+
+const ODD: &str = "extends = \"rfc6749\"\n[rotation]\nprofile = \"strict\"\n";
+const HOOK: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+fn strict() -> NewGrant {
+    NewGrant { profile: "strict_kill_family".parse().unwrap(), ..grant(3600.0) }
+}
+
+/// A refresh of `bot` that the provider has acted upon, and whose reply comes in a moment.
+async fn on_its_way(world: &World, seed: &Seed) {
+    let kind = FaultKind::Delay { ms: 2_000, after_commit: true };
+    world.admin().fault(Fault { kind, at: Place::Token, grant: Some(seed.id.clone()), calls: Some(1) });
+    let mut operator = world.operator().await;
+    operator.send("POST /v1/credentials/bot/refresh HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").await;
+    until("the provider has acted", async || (world.admin().counters_of(&seed.id).commits == 1).then_some(())).await;
+}
+
+/// Readers have the new token, which works, and are told that it is not saved.
+async fn is_unsaved(world: &World) -> String {
+    let got = until("the new token is served", async || {
+        let got = world.read("bot").await;
+        (got.status == 200 && generation(&got) == 2).then_some(got)
+    })
+    .await;
+    assert_eq!(got.json()["unsaved"], true, "{}", got.body);
+    assert_eq!(call_api(&world.sandbox.probe_url(), &token(&got)).await.0, 200);
+    token(&got)
+}
+
+/// Runs [`on_a_full_disk`] in a process of its own, on a small file system of its own.
+#[test]
+fn rf06_fm31_fm42_a_disk_that_fills_up_after_the_provider_has_acted_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut under = component("diskfull.sh");
+    under.arg("24m").arg(folder.path());
+    inner(under, "journeys::unsaved::on_a_full_disk", "CREDD_TEST_SMALL_DISK", folder.path());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "fills the file system that it is given; the test above gives it one"]
+async fn on_a_full_disk() {
+    let disk = std::path::PathBuf::from(std::env::var_os("CREDD_TEST_SMALL_DISK").expect("a small disk"));
+    let sink = Component::start("webhook-sink.py", &[]);
+    let mut world = World::within(&disk).await;
+    world.provider("odd", ODD);
+    let bot = world.granted("bot", strict(), "provider = \"odd\"").await;
+    let other = world.granted("other", strict(), "provider = \"odd\"").await;
+    write(&world.path("hook"), HOOK);
+    let (url, secret) = (sink.text("url"), world.path("hook"));
+    world.tables(&format!(
+        "[pager.channels.hook]\nkind = \"webhook\"\nurl = \"{url}/hook\"\nsecrets = [{{ file = {secret:?} }}]"
+    ));
+    world.start().await;
+    on_its_way(&world, &bot).await;
+    // The reserve would save it. Somebody has taken that too.
+    std::fs::remove_file(world.path("state/ledger.db.ballast")).unwrap();
+    let mut filler = std::fs::File::create(disk.join("filler")).unwrap();
+    while filler.write_all(&[7; 4096]).is_ok() {}
+
+    let unsaved = is_unsaved(&world).await;
+    until("on-call is told", async || {
+        sink_log(&sink).await.iter().any(|call| call["body"].to_string().contains("ledger_unwritable")).then_some(())
+    })
+    .await;
+    // Nothing new is begun that could not be kept, and what lives is served.
+    assert_eq!(world.act("other", "refresh").await.status, 409);
+    assert_eq!(world.admin().counters_of(&other.id).refresh_calls, 0);
+    assert_eq!(token(&world.read("other").await), other.access_token.expose());
+
+    drop(filler);
+    std::fs::remove_file(disk.join("filler")).unwrap();
+    until("it is saved", async || {
+        let got = world.read("bot").await;
+        got.json()["unsaved"].is_null().then_some(())
+    })
+    .await;
+    assert_eq!(token(&world.read("bot").await), unsaved);
+    let refreshed = until("the log has it", async || world.logged("bot", "refreshed").await.first().cloned()).await;
+    assert_eq!(refreshed.generation.0, 2);
+    world.stop().await;
+    world.start().await;
+    assert_eq!(token(&world.read("bot").await), unsaved, "a restart knows it");
+    let got = world.act("bot", "refresh").await;
+    assert_eq!(got.status, 200, "{}", got.body);
+    let counted = world.admin().counters_of(&bot.id);
+    assert_eq!((counted.refresh_calls, counted.reuse_seen), (2, 0), "{counted:?}");
+    world.stop().await;
+}
+
+/// The database goes away in that moment, and the process dies before it is back: what was kept beside it is taken in.
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread")]
+async fn rf06_a_database_that_goes_away_after_the_provider_has_acted_loses_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let start = |port: Option<&str>| {
+        let mut environment = vec![("RUN_DIR", data.path().to_str().unwrap()), ("DURABLE", "1")];
+        environment.extend(port.map(|port| ("PORT", port)));
+        Component::start("postgres.sh", &environment)
+    };
+    let postgres = start(None);
+    let port = postgres.number("port").to_string();
+    let mut world = World::new().await;
+    write(&world.path("postgres-url"), postgres.text("url"));
+    world.tables(&format!("postgres = {{ file = {:?} }}", world.path("postgres-url")));
+    world.provider("odd", ODD);
+    let bot = world.granted("bot", strict(), "provider = \"odd\"").await;
+    let running = world.launched().await;
+    on_its_way(&world, &bot).await;
+    drop(postgres);
+    let unsaved = is_unsaved(&world).await;
+    until("the reply lies beside the database", async || {
+        std::fs::read_dir(world.path("state/ledger.spill")).ok()?.next().map(drop)
+    })
+    .await;
+    running.kill();
+
+    let _postgres = start(Some(&port));
+    let running = world.launched().await;
+    assert_eq!(token(&world.read("bot").await), unsaved);
+    let got = ask(&world.path("run/admin.sock"), "POST", "/v1/credentials/bot/refresh").await.unwrap();
+    assert_eq!(got.0, 200, "{}", got.1);
+    let counted = world.admin().counters_of(&bot.id);
+    assert_eq!((counted.refresh_calls, counted.reuse_seen), (2, 0), "{counted:?}");
+    assert!(std::fs::read_dir(world.path("state/ledger.spill")).unwrap().next().is_none(), "nothing is left beside it");
+    assert_eq!(running.terminate(), Some(0));
+}
