@@ -20,14 +20,33 @@ pub(super) struct Unfinished {
     orphans: Vec<Orphan>,
 }
 
-/// Whose turn comes first when many are taken up (FM-79): replies that are there and need nobody, then requests by the
-/// moment at which they are certainly dead, then the rest.
-pub(super) fn turn(record: Option<&Record>) -> (u8, Timestamp) {
-    match record.and_then(|record| record.open_attempt.as_ref()) {
-        Some(Attempt { stage: Stage::Received { at, .. }, .. }) => (0, *at),
-        Some(Attempt { stage: Stage::Sent { deadline }, .. }) => (1, *deadline),
-        Some(Attempt { stage: Stage::Prepared, prepared_at, .. }) => (2, *prepared_at),
-        None => (3, Timestamp::MIN),
+/// Whose turn comes first when many are taken up (FM-79).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Turn {
+    /// The reply is there, since then: it needs nobody.
+    Received(Timestamp),
+    /// A request is certainly dead at that moment.
+    Sent(Timestamp),
+    /// Nothing was sent.
+    Prepared(Timestamp),
+    /// Nothing was begun.
+    Rest,
+}
+
+impl Turn {
+    /// By what the ledger knows.
+    pub fn of(record: Option<&Record>) -> Self {
+        match record.and_then(|record| record.open_attempt.as_ref()) {
+            Some(Attempt { stage: Stage::Received { at, .. }, .. }) => Self::Received(*at),
+            Some(Attempt { stage: Stage::Sent { deadline }, .. }) => Self::Sent(*deadline),
+            Some(Attempt { stage: Stage::Prepared, prepared_at, .. }) => Self::Prepared(*prepared_at),
+            None => Self::Rest,
+        }
+    }
+
+    /// Whether there is a newer value than the one that is shown.
+    pub fn brings_a_value(self) -> bool {
+        matches!(self, Self::Received(_))
     }
 }
 

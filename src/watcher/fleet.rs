@@ -16,7 +16,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    AFTER_A_PANIC, Assignment, Endpoints, House, Message, Metronome, Shard, StoreReport, begin,
+    AFTER_A_PANIC, Assignment, Endpoints, House, Message, Metronome, Shard, StoreReport,
+    begin::Turn,
     owners::Owners,
     stores::{Home, Stores},
     told::Told,
@@ -33,6 +34,8 @@ use crate::{
     upstream::Upstream,
 };
 
+/// Values that the ledger holds already hold up a start no longer than this.
+const NEWER: Duration = Duration::from_secs(2);
 /// The ledger is swept this often.
 const SWEEP: Duration = Duration::from_secs(15 * 60);
 
@@ -225,7 +228,7 @@ impl Fleet {
                 self.send(&id, Message::Change(Box::new(assignment.clone())));
             } else {
                 let record = self.records.remove(&id).map(Box::new);
-                turns.push((begin::turn(record.as_deref()), id.clone()));
+                turns.push((Turn::of(record.as_deref()), id.clone()));
                 let known = record.as_ref().and_then(|record| record.store_version.clone()).map(Version);
                 self.house.stores.settle(&id, home, known);
                 // What was seen good before is served at once; only the others hold up a start.
@@ -246,9 +249,21 @@ impl Fleet {
         self.keep_time();
         self.count();
         futures_util::future::join_all(published).await;
-        // Readers are served before anything is mended.
         turns.sort();
-        turns.iter().for_each(|(_, id)| self.send(id, Message::TakeUp(id.clone())));
+        let mut newer = Vec::new();
+        for (turn, id) in turns {
+            let taken_up = turn.brings_a_value().then(|| {
+                let (taken_up, done) = oneshot::channel();
+                newer.push(done);
+                taken_up
+            });
+            self.send(&id, Message::TakeUp(id.clone(), taken_up));
+        }
+        // Readers are served before anything is mended; but who has seen a value already should not see the one before it.
+        tokio::select! {
+            _ = futures_util::future::join_all(newer) => {}
+            () = self.house.clock.sleep(NEWER) => {}
+        }
         FirstLooks { looks, clock: self.house.clock.clone() }
     }
 

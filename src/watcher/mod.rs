@@ -82,8 +82,9 @@ enum Message {
         shown: Option<oneshot::Sender<()>>,
         first_look: Option<oneshot::Sender<()>>,
     },
-    /// All are shown: take up what the ledger had not finished of it.
-    TakeUp(CredentialId),
+    /// All are shown: take up what the ledger had not finished of it, and say when that is begun or, for a reply that is
+    /// there, done.
+    TakeUp(CredentialId, Option<oneshot::Sender<()>>),
     /// Its settings changed.
     Change(Box<Assignment>),
     /// Its settings are gone.
@@ -306,7 +307,10 @@ impl Shard {
             Message::Watch { assignment, record, shown, first_look } => {
                 self.watch(*assignment, record, shown, first_look).await;
             }
-            Message::TakeUp(id) => self.take_up(&id).await,
+            Message::TakeUp(id, taken_up) => {
+                self.take_up(&id).await;
+                taken_up.into_iter().for_each(|taken_up| _ = taken_up.send(()));
+            }
             Message::Change(assignment) => self.change(*assignment).await,
             Message::Forget(id) => self.forget(&id).await,
             Message::StoreChanged(id) => self.load(&id, LoadReason::Changed),

@@ -130,7 +130,11 @@ async fn rf06_a_database_that_goes_away_after_the_provider_has_acted_loses_nothi
 
     let _postgres = start(Some(&port));
     let running = world.launched().await;
-    assert_eq!(token(&world.read("bot").await), unsaved);
+    // At once, as a rule; a start waits for it, and not for ever.
+    until("the value that readers have seen is served", async || {
+        (token(&world.read("bot").await) == unsaved).then_some(())
+    })
+    .await;
     let got = ask(&world.path("run/admin.sock"), "POST", "/v1/credentials/bot/refresh").await.unwrap();
     assert_eq!(got.0, 200, "{}", got.1);
     let counted = world.admin().counters_of(&bot.id);
