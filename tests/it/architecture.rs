@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use regex::Regex;
+
 /// Who stands on which layer. An arrow from a module to another is an import.
 const LAYERS: &[(u8, &[&str])] = &[
     (0, &["credential", "clock", "metrics", "failpoint"]),
@@ -222,6 +224,19 @@ fn one_file_reads_clocks_and_one_file_beats() {
         }
     }
     none(&problems, "Time is an argument of every decision, so that tests can move it.");
+}
+
+/// `println!` and its siblings end in a panic where nobody reads any more.
+#[test]
+fn nothing_is_printed_but_through_what_ignores_a_closed_pipe() {
+    let prints = Regex::new(r"\be?print(ln)?!\(").unwrap();
+    let mut problems = vec![];
+    for (file, text) in sources() {
+        let found = code(&text).lines().filter(|line| prints.is_match(line)).count();
+        problems.extend((found > 0).then(|| format!("src/{file} prints in {found} places")));
+    }
+    assert!(prints.is_match("eprintln!(\"x\")") && prints.is_match("print!(x)") && !prints.is_match("say!(x)"));
+    none(&problems, "Use `say!` and `note!` of src/cli/out.rs.");
 }
 
 #[test]

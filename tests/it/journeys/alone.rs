@@ -6,6 +6,8 @@ use std::{
     process::Stdio,
 };
 
+use credd::credential::Secret;
+
 use crate::world::{
     World,
     binary::{err, out},
@@ -112,6 +114,58 @@ async fn output_that_nobody_reads_to_its_end_is_no_fault() {
     assert_eq!(full.status.code(), Some(1));
     assert!(err(&full).contains("standard output cannot be written"), "{}", err(&full));
     assert_eq!(running.terminate(), Some(0));
+}
+
+/// Without a network a placeholder that the settings leave open is a warning; whoever reads the secret knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_placeholder_is_looked_for_in_the_secret() {
+    let mut world = World::new().await;
+    for (name, secret) in [
+        ("filled", r#"{"refresh_token":"r","client_id":"c","client_secret":"s","tenant":"contoso"}"#),
+        ("open", r#"{"refresh_token":"r","client_id":"c","client_secret":"s"}"#),
+    ] {
+        world.keep(name, &Secret::new(secret)).await;
+        world.tables(&format!("[credentials.{name}]\nprovider = \"microsoft_entra\"\nkind = \"refresh_token\""));
+    }
+    world.write_settings();
+    let offline = world.run(&["check", "--offline"]);
+    let said = out(&offline);
+    for name in ["filled", "open"] {
+        let place = format!("credentials.{name}: {{tenant}} in the addresses of provider microsoft_entra");
+        assert!(said.lines().any(|line| line.starts_with("[ warning ]") && line.contains(&place)), "{said}");
+    }
+    assert_eq!(offline.status.code(), Some(0), "{said}");
+    let looked = world.run(&["check"]);
+    let said = out(&looked);
+    assert_eq!(looked.status.code(), Some(1), "{said}");
+    assert!(said.contains("[ success ] credentials.filled: its secret fills {tenant}"), "{said}");
+    let line = said
+        .lines()
+        .find(|line| line.starts_with("[ failure ] credentials.open: "))
+        .unwrap_or_else(|| panic!("{said}"));
+    assert!(line.contains("credd.toml:") && line.contains("add upstream.with.tenant = "), "{line}");
+}
+
+/// Nobody reads what goes wrong: the exit code is the same as if somebody did.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_standard_error_changes_no_exit_code() {
+    let mut world = World::new().await;
+    world.tables("[credentials.never]\nprovider = \"stripe\"\nkind = \"refresh_token\"");
+    world.write_settings();
+    for (verb, code) in [
+        (&["run"][..], 78),
+        (&["status"], 69),
+        (&["get", "bot"], 69),
+        (&["audit", "verify"], 1),
+        (&["providers", "show", "nobody"], 64),
+        (&["explain", "--provider", "nobody"], 65),
+        (&["unclassified", "list"], 69),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended = world.credd(verb).stdin(Stdio::null()).stderr(writer).output().unwrap();
+        assert_eq!(ended.status.code(), Some(code), "{verb:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -55,6 +55,9 @@ async fn a_provider_that_is_down_never_prevents_a_first_start() {
     ));
     crate::world::write(&world.path("vault-token"), "hvs.none");
     world.credential("far", "api_key", "store = \"gone\"\nat = \"secret/far\"");
+    let (_, key) = world.admin().key(&NewKey::default());
+    world.keep("key", &key).await;
+    world.credential("key", "api_key", "");
     world.admin().fault(Fault {
         kind: FaultKind::Status { status: 503, after_commit: false },
         at: Place::Any,
@@ -66,6 +69,10 @@ async fn a_provider_that_is_down_never_prevents_a_first_start() {
     assert_eq!(world.read("over").await.json()["failure"]["subtype"], "upstream_unavailable");
     let far = world.read("far").await;
     assert!(far.status >= 400, "{}", far.body);
+    // Nobody has proven the key yet, and `credd status` says why.
+    let key = world.becomes("key", "degraded").await;
+    assert_eq!(key["problem"]["failure"], "upstream_unavailable", "{key}");
+    assert_eq!(world.read("key").await.status, 200, "it is served all the same");
     world.stop().await;
 }
 

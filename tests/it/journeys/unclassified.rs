@@ -19,7 +19,8 @@ async fn a_reply_that_no_rule_matched_becomes_the_example_of_one() {
     assert!(out(&world.run(&["unclassified", "list"])).contains("matched by a rule"));
 
     let unheard = FaultKind::Refuse { status: 400, error: "zzz_teapot".into(), description: None };
-    world.admin().fault(Fault { kind: unheard, at: Place::Token, grant: Some(bot.id.clone()), calls: None });
+    let first =
+        world.admin().fault(Fault { kind: unheard, at: Place::Token, grant: Some(bot.id.clone()), calls: None });
     world.act("bot", "refresh").await;
     let listed = until("the reply is kept", async || {
         let listed = world.run(&["unclassified", "list"]);
@@ -61,6 +62,7 @@ async fn a_reply_that_no_rule_matched_becomes_the_example_of_one() {
     let uid = format!("\"actor\":\"uid {}\"", rustix::process::geteuid().as_raw());
     assert!(line.contains(id) && line.contains(&uid), "{line}");
     // All can go at once.
+    assert!(world.admin().clear(first));
     let unheard = FaultKind::Refuse { status: 400, error: "zzz_kettle".into(), description: None };
     world.admin().fault(Fault { kind: unheard, at: Place::Token, grant: Some(bot.id.clone()), calls: None });
     world.act("bot", "refresh").await;

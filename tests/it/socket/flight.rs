@@ -88,7 +88,7 @@ async fn min_ttl_has_a_short_token_renewed_and_serves_it_where_that_fails() {
     // Nobody makes every read a refresh by asking for more than a new token has.
     // That it was not met is said, with what there is and what is worth asking for.
     let got = client.get("/v1/tokens/bot?min_ttl=24h").await;
-    assert_eq!((&got.json()["generation"], got.header("credd-min-ttl")), (&2.into(), Some("?0;left=600;most=300")));
+    assert_eq!((&got.json()["generation"], got.header("credd-min-ttl")), (&2.into(), Some("?0;left=600;most=330")));
     assert_eq!(client.get("/v1/tokens/bot").await.header("credd-min-ttl"), None, "nobody asked");
     assert!(board.asked.try_recv().is_err());
     // Refused upstream: a token that still works is better than none.
@@ -98,7 +98,7 @@ async fn min_ttl_has_a_short_token_renewed_and_serves_it_where_that_fails() {
     to.send(answer(2, false)).unwrap();
     let got = client.answer().await;
     assert_eq!((got.status, &got.json()["generation"]), (200, &2.into()));
-    assert_eq!(got.header("credd-min-ttl"), Some("?0;left=100;most=300"));
+    assert_eq!(got.header("credd-min-ttl"), Some("?0;left=100;most=330"));
     assert_eq!(client.get("/v1/tokens/bot?min_ttl=soon").await.status, 400);
 }
 
