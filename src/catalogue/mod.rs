@@ -31,7 +31,12 @@ pub use scopes::{ScopeGap, scopes};
 pub use specimen::Specimen;
 pub use tokens::TokensError;
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -61,12 +66,15 @@ struct Source {
 }
 
 impl Catalogue {
-    /// What the binary brings. An error here is a broken build.
+    /// What the binary brings. An error here is a broken build. Read once: a start looks at it several times.
     pub fn embedded() -> Result<Self, Vec<Problem>> {
-        let sources = embedded::EMBEDDED
-            .iter()
-            .map(|(file, text)| (stem(file).to_owned(), Source { file: (*file).into(), text: (*text).into() }));
-        Self::build(sources.collect())
+        static BUILT_IN: LazyLock<Result<Catalogue, Vec<Problem>>> = LazyLock::new(|| {
+            let sources = embedded::EMBEDDED
+                .iter()
+                .map(|(file, text)| (stem(file).to_owned(), Source { file: (*file).into(), text: (*text).into() }));
+            Catalogue::build(sources.collect())
+        });
+        BUILT_IN.clone()
     }
 
     /// Adds and overrides by the `*.toml` of a folder. A broken file is reported and changes nothing: the one that was

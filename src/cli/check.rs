@@ -49,9 +49,12 @@ pub fn offline(config: Option<&Path>, providers: &[String], redactor: Redactor) 
     };
     let references = References::new(loaded.path.as_deref(), redactor);
     // A catalogue that does not load is told when it is opened.
-    let Examined { problems, references, open } = daemon::examine(&loaded, &references).unwrap_or_default();
-    let settings = if problems.is_empty() { Ok(loaded) } else { Err(Problems(problems)) };
-    Report { settings, references, open }
+    let Examined { problems, references } = daemon::examine(&loaded, &references).unwrap_or_default();
+    if !problems.is_empty() {
+        return Report { settings: Err(Problems(problems)), references, open: vec![] };
+    }
+    let open = daemon::left_open(&loaded).unwrap_or_default();
+    Report { settings: Ok(loaded), references, open }
 }
 
 impl Report {

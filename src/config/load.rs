@@ -32,17 +32,22 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// What somebody who knows more than the settings finds wrong with one of them, with its place in the file.
-    pub fn problem(&self, at: &str, message: impl Into<String>, help: impl Into<String>) -> Problem {
-        Problem { help: Some(help.into()), ..self.told(at, message) }
-    }
-
-    /// The same where the message says what to do.
-    pub(super) fn told(&self, at: &str, message: impl Into<String>) -> Problem {
+    /// Reads the file once more, for problems that somebody who knows more than the settings finds in them.
+    pub fn places(&self) -> Places {
         let path = self.path.as_deref().unwrap_or(Path::new(""));
         // Without its text the setting is still named.
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        Document::parse(path, &text).0.problem(at, message, None)
+        Places(Document::parse(path, &text).0)
+    }
+}
+
+/// Where each setting stands in its file.
+pub struct Places(Document);
+
+impl Places {
+    /// What is wrong with a setting, and what is allowed or to be done, unless the message says so.
+    pub fn problem(&self, at: &str, message: impl Into<String>, help: Option<String>) -> Problem {
+        self.0.problem(at, message, help)
     }
 }
 

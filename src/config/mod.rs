@@ -14,7 +14,7 @@ mod shape;
 
 pub use check::check;
 pub use difference::{Changes, Difference, difference};
-pub use load::{Loaded, load};
+pub use load::{Loaded, Places, load};
 pub use locate::locate;
 pub use problem::{Problem, Problems, did_you_mean};
 pub use reference::{Finding, Lookup, References};

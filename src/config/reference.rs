@@ -1,6 +1,7 @@
 //! Fetches the secrets that the settings point at.
 
 use std::{
+    cell::LazyCell,
     env, fmt,
     fs::OpenOptions,
     io::{self, Read},
@@ -67,13 +68,14 @@ impl References {
     pub fn check(&self, loaded: &Loaded) -> Vec<Finding> {
         let mut found = vec![];
         collect(&serde_json::to_value(&loaded.config).unwrap_or(Value::Null), "", &mut found);
+        let places = LazyCell::new(|| loaded.places());
         let findings = found.into_iter().map(|(at, reference)| {
             let wrong = match &reference {
                 Reference::File(FileReference { file }) => self.file(file).err(),
                 Reference::Env(EnvReference { env }) => variable(env).err(),
                 Reference::Store(_) => None,
             };
-            Finding { path: dotted(&at), reference, problem: wrong.map(|message| loaded.told(&at, message)) }
+            Finding { path: dotted(&at), reference, problem: wrong.map(|message| places.problem(&at, message, None)) }
         });
         findings.collect()
     }
@@ -169,9 +171,11 @@ impl fmt::Debug for References {
 
 /// Every table that is a reference, whatever setting it belongs to. Placeholders (`with`) are free text.
 fn collect(value: &Value, at: &str, found: &mut Vec<(String, Reference)>) {
+    // A start looks at every setting, and only a small table can be one: nothing else is copied.
+    let reference = |value: &Value| serde_json::from_value::<Reference>(value.clone()).ok();
     match value {
-        Value::Object(table) => match serde_json::from_value::<Reference>(value.clone()) {
-            Ok(reference) if !at.ends_with("/with") => found.push((at.to_owned(), reference)),
+        Value::Object(table) => match Some(value).filter(|_| table.len() <= 2).and_then(reference) {
+            Some(reference) if !at.ends_with("/with") => found.push((at.to_owned(), reference)),
             _ => table.iter().for_each(|(key, value)| collect(value, &below(at, key), found)),
         },
         Value::Array(values) => {

@@ -17,7 +17,7 @@ mod time;
 pub use admin::{put, remove};
 pub use places::{Places, places};
 pub use ports::{LedgerDocuments, LedgerOutbox};
-pub use possible::{Examined, Open, examine};
+pub use possible::{Examined, Open, examine, left_open};
 pub use residents::Residents;
 pub use resources::{Resources, ledger, ledger_to_read};
 pub use startup::{Refused, StartError};

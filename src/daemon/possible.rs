@@ -1,6 +1,6 @@
 //! Settings that cannot come to anything, found without a network: a start and a reload refuse what a check finds.
 
-use std::{path::Path, sync::Arc};
+use std::{cell::LazyCell, path::Path, sync::Arc};
 
 use super::{StartError, cuts, resources};
 use crate::{
@@ -17,8 +17,6 @@ pub struct Examined {
     pub problems: Vec<Problem>,
     /// The references, each followed as far as files and variables go. None were where there are problems.
     pub references: Vec<Finding>,
-    /// What the settings leave to the secrets, which only a look into the home store can tell.
-    pub open: Vec<Open>,
 }
 
 /// A placeholder of a provider's address that the settings do not fill: only the secret still can.
@@ -66,6 +64,7 @@ fn examined(loaded: &Loaded, references: &References, again: bool) -> Result<Exa
     let (catalogue, broken) = resources::catalogue(config, None)?;
     let is_broken =
         |name: &str| broken.iter().any(|problem| Path::new(&problem.file).file_stem().is_some_and(|stem| stem == name));
+    let places = LazyCell::new(|| loaded.places());
     let mut examined = Examined::default();
     for (id, credential) in &config.credentials {
         let Some(provider) = catalogue.provider(&credential.provider) else { continue };
@@ -73,14 +72,12 @@ fn examined(loaded: &Loaded, references: &References, again: bool) -> Result<Exa
             continue;
         }
         if let Some((message, help)) = no_way(&provider, credential) {
-            examined.problems.push(loaded.problem(&format!("/credentials/{id}/kind"), message, help));
-        } else {
-            examined.open.extend(open(loaded, id, &provider, credential));
+            examined.problems.push(places.problem(&format!("/credentials/{id}/kind"), message, Some(help)));
         }
         let readers = credential.readers.as_deref().unwrap_or_default();
         if let Err(message) = cuts::check_all(&provider, credential.kind, readers) {
             let help = format!("`credd providers show {}` shows what it can do", provider.name);
-            examined.problems.push(loaded.problem(&format!("/credentials/{id}/readers"), message, help));
+            examined.problems.push(places.problem(&format!("/credentials/{id}/readers"), message, Some(help)));
         }
     }
     if examined.problems.is_empty() {
@@ -113,16 +110,23 @@ fn no_way(provider: &Provider, credential: &Credential) -> Option<(String, Strin
     }
 }
 
-/// The placeholders that nothing fills yet. Those that name a secret may stand in the secret alone.
-fn open(loaded: &Loaded, id: &CredentialId, provider: &Provider, credential: &Credential) -> Vec<Open> {
-    let names = upstream::unfilled(provider, credential.kind, &credential.upstream);
-    let names = names.into_iter().filter(|name| !names_a_secret(name));
-    let open = names.map(|name| {
-        let message = format!("{{{name}}} in the addresses of provider {} has no value here", provider.name);
-        let help =
-            format!("add upstream.with.{name} = \"…\" to [credentials.{id}], unless its secret has a member {name:?}");
-        let problem = loaded.problem(&format!("/credentials/{id}"), message, help);
-        Open { credential: id.clone(), placeholder: name, problem }
-    });
-    open.collect()
+/// What good settings leave to the secrets: placeholders of the addresses that credentials need. Those that name a secret
+/// may stand in the secret alone.
+pub fn left_open(loaded: &Loaded) -> Result<Vec<Open>, StartError> {
+    let (catalogue, _) = resources::catalogue(&loaded.config, None)?;
+    let places = LazyCell::new(|| loaded.places());
+    let mut open = Vec::new();
+    for (id, credential) in &loaded.config.credentials {
+        let Some(provider) = catalogue.provider(&credential.provider) else { continue };
+        let names = upstream::unfilled(&provider, credential.kind, &credential.upstream);
+        open.extend(names.into_iter().filter(|name| !names_a_secret(name)).map(|name| {
+            let message = format!("{{{name}}} in the addresses of provider {} has no value here", provider.name);
+            let help = format!(
+                "add upstream.with.{name} = \"…\" to [credentials.{id}], unless its secret has a member {name:?}"
+            );
+            let problem = places.problem(&format!("/credentials/{id}"), message, Some(help));
+            Open { credential: id.clone(), placeholder: name, problem }
+        }));
+    }
+    Ok(open)
 }
