@@ -131,7 +131,7 @@ pub fn main() -> ExitCode {
         Verb::Run(args) => match room::find() {
             Ok(()) => block_on(run::run(context, args)),
             Err(why) => {
-                eprintln!("error: {why}");
+                note!("error: {why}");
                 ExitCode::FAILURE
             }
         },
