@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::{
     challenge,
-    members::{AWAY, SPEAKING, grpc, leaves, percent_decoded, tells_reason},
+    members::{AWAY, grpc, leaves, percent_decoded, speaks, tells_reason},
+    page,
     words::normalise,
 };
 use crate::catalogue::Refusal;
@@ -154,6 +155,14 @@ impl<'a> Observed<'a> {
                     let code = value.split(':').next().unwrap_or_default();
                     self.say(&place(), code, true);
                 }
+                // A second factor is asked for, or was refused.
+                _ if reply.status >= 400 && ["-otp", "2fa-", "-2fa", "-mfa"].iter().any(|of| name.contains(of)) => {
+                    self.say(&place(), "mfa_required", true);
+                }
+                _ if tells_reason(name) && value.contains('%') => {
+                    let plain = percent_decoded(&value.replace('+', " "));
+                    self.say(&place(), &plain, true);
+                }
                 _ if tells_reason(name) => self.say(&place(), value, true),
                 _ => {}
             }
@@ -199,6 +208,9 @@ impl<'a> Observed<'a> {
                         self.whatever(&json);
                     }
                     self.json = Some(json);
+                    if self.denied_by_flag() {
+                        self.say("body", "invalid token", false);
+                    }
                 }
             }
             Form::BrokenJson => {
@@ -214,6 +226,13 @@ impl<'a> Observed<'a> {
                 }
             }
             Form::Text => self.say("body", trimmed, false),
+            // A gateway's page never speaks of a token.
+            Form::Html if (400..500).contains(&self.refusal.reply.status) => {
+                let named = page::heading(trimmed).filter(|words| page::names_credential(words));
+                if let Some(heading) = named {
+                    self.say(page::TITLE, &heading, false);
+                }
+            }
             Form::Empty | Form::Html | Form::Binary => {}
         }
     }
@@ -251,7 +270,7 @@ impl<'a> Observed<'a> {
                 if place.ends_with("errors") {
                     for (name, value) in object.iter().take(8) {
                         let first = value.as_array().and_then(|list| list.first()).unwrap_or(value);
-                        if let Some(text) = first.as_str().filter(|_| !SPEAKING.contains(&name.as_str())) {
+                        if let Some(text) = first.as_str().filter(|_| !speaks(name)) {
                             self.say(place, &format!("{name} {text}"), false);
                         }
                     }
@@ -287,9 +306,7 @@ impl<'a> Observed<'a> {
     }
 
     fn member(&mut self, place: &str, name: &str, value: &Value) {
-        let key: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-        let speaks = ["message", "errorcode", "errordescription", "reason", "msg"].iter().any(|end| key.ends_with(end));
-        if !speaks && !SPEAKING.contains(&key.as_str()) {
+        if !speaks(name) && !(name == "data" && place.contains("error")) {
             return;
         }
         let place = format!("{place} {name}");
