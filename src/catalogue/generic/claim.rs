@@ -96,7 +96,19 @@ impl Observed<'_> {
             let failed = matches!(name.as_str(), "status" | "result" | "stat" | "outcome" | "state")
                 && !object.contains_key("id")
                 && value.as_str().is_some_and(|word| {
-                    let bad = ["error", "err", "fail", "failed", "failure", "nok", "ko", "denied", "unauthorized"];
+                    let bad = [
+                        "error",
+                        "err",
+                        "fail",
+                        "failed",
+                        "failure",
+                        "nok",
+                        "ko",
+                        "denied",
+                        "unauthorized",
+                        "limit",
+                        "exceeded",
+                    ];
                     let words = normalise(word, true);
                     words.split(' ').count() <= 5 && words.split(' ').any(|word| bad.contains(&word))
                 });

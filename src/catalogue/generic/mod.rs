@@ -123,7 +123,10 @@ pub fn judge(observed: &Observed<'_>) -> Finding {
                 return by_status(observed, status);
             }
             // A page proves no death, whoever wrote it.
-            if observed.form == Form::Html && finding.failure == Failure::CredentialRevoked {
+            if observed.form == Form::Html
+                && !observed.statements[at].header
+                && finding.failure == Failure::CredentialRevoked
+            {
                 return Finding::of(Failure::CredentialRejected, "page");
             }
             let said = &observed.statements[at];

@@ -176,7 +176,7 @@ impl<'a> Observed<'a> {
         let content = self.header("content-type").unwrap_or_default().to_ascii_lowercase();
         self.form = if trimmed.is_empty() {
             Form::Empty
-        } else if start.starts_with('{') || start.starts_with('[') {
+        } else if start.starts_with('{') || (start.starts_with('[') && !start.starts_with("[err")) {
             match serde_json::from_str::<Value>(trimmed) {
                 Ok(json) => {
                     self.json = Some(json);
@@ -255,8 +255,14 @@ impl<'a> Observed<'a> {
         match value {
             Value::Object(object) => {
                 // Codes first: the finest evidence leads, whatever the order of members.
+                // Where a finer code stands beside a coarse one, the coarse one repeats what the finer one says.
+                let finer = object.iter().any(|(name, value)| {
+                    matches!(name.as_str(), "sub_code" | "subCode")
+                        && value.as_str().is_some_and(|code| code.contains('.'))
+                });
+                let coarse = |name: &str| finer && matches!(name, "code" | "msg" | "message");
                 for (name, value) in object {
-                    if !value.is_object() && !value.is_array() {
+                    if !value.is_object() && !value.is_array() && !coarse(name) {
                         self.member(place, name, value);
                     }
                 }

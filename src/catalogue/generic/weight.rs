@@ -60,6 +60,10 @@ pub fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
             return false;
         }
     }
+    // The mere word "owner" is about rights where the status is, and nowhere else.
+    if name == "words_of_rights" {
+        return observed.status() == 403 && !token_endpoint;
+    }
     // A parameter that is wrong, unless it is the one that carries the credential.
     if name == "request_field" {
         let carries = ["token", "auth", "api", "credential", "client", "secret", "signature", "bearer"];
@@ -85,6 +89,7 @@ pub fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
             }
             Skew if observed.form == Form::Xml => true,
             Expired | Skew | Rate | Unavailable => about_credential(&statement.words, meaning),
+            Dead if observed.form == Form::Xml && statement.words.contains("account") => true,
             Rejected | Ambiguous | Config | Scope | Dead | ExpiredOrDead | Unrelated => {
                 observed.form == Form::Xml && observed.status() == 500 && names_credential(statement)
             }
@@ -101,7 +106,11 @@ pub fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
             Money => !matches!(observed.status(), 404 | 410),
             Unrelated => true,
             // Whoever does not know our key says so, whatever the status; other keys may just not be there.
-            Rejected => observed.status() == 404 && name == "unknown_key_id",
+            Rejected => {
+                let presented = ["api key", "apikey", "access token", "api token"];
+                let ours = presented.iter().any(|noun| statement.words.contains(noun));
+                observed.status() == 404 && (name == "unknown_key_id" || (ours && statement.words.contains("invalid")))
+            }
             // What some libraries answer to a token that is none.
             Config => observed.status() == 422 && matches!(name, "malformed_credential" | "authorization_scheme"),
             Pending => observed.status() == 409,
