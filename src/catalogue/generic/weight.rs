@@ -60,6 +60,10 @@ pub fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
             return false;
         }
     }
+    // Nobody whom we write to, but we are blocked.
+    if name == "blocked_by_recipient" && observed.status() == 401 {
+        return false;
+    }
     // The mere word "owner" is about rights where the status is, and nowhere else.
     if name == "words_of_rights" {
         return observed.status() == 403 && !token_endpoint;
