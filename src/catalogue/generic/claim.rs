@@ -70,14 +70,24 @@ impl Observed<'_> {
         // `{"meta": {"code": 40105, "message": …}}`, `{"Response": {"Error": {…}}}`
         let wrapped = object.iter().any(|(name, value)| {
             value.as_object().is_some_and(|inner| {
-                let envelope = ["response", "head", "header", "meta"].iter().any(|of| plain(name).ends_with(of));
+                let envelope =
+                    ["response", "head", "header", "meta", "result"].iter().any(|of| plain(name).ends_with(of));
                 inner
                     .iter()
                     .any(|(name, value)| matches!(name.as_str(), "Error" | "error" | "Fault") && value.is_object())
-                    || envelope && numbered(inner)
+                    || envelope && self.object_claims(inner)
             })
         });
-        if wrapped || numbered(object) || (self.refusal.surface == Surface::Probe && denies(object)) {
+        // `{"code": "IllegalAccessToken", "message": …}`
+        let named = object.iter().any(|(name, value)| {
+            plain(name) == "code"
+                && value.as_str().is_some_and(|code| code.len() <= 64 && code.chars().any(char::is_alphabetic))
+        });
+        if wrapped
+            || numbered(object)
+            || (named && worded(object))
+            || (self.refusal.surface == Surface::Probe && denies(object))
+        {
             return true;
         }
         let says = |value: &Value| match value {
@@ -178,14 +188,18 @@ fn numbered(object: &Map<String, Value>) -> bool {
         Value::String(text) => text.is_empty(),
         _ => false,
     };
-    let worded = object.iter().any(|(name, value)| {
+    found && worded(object) && object.get("data").is_none_or(empty)
+}
+
+/// Whether an object has words, and they are not those of success.
+fn worded(object: &Map<String, Value>) -> bool {
+    object.iter().any(|(name, value)| {
         WORDS.contains(&plain(name).as_str())
             && value.as_str().is_some_and(|text| {
                 let words = normalise(text, true);
                 !words.split(' ').any(|word| ["ok", "success", "succeeded", "successful"].contains(&word))
             })
-    });
-    found && worded && object.get("data").is_none_or(empty)
+    })
 }
 
 /// Whether a code names something that is presented, and what is bad about it.

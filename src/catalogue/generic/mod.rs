@@ -116,10 +116,8 @@ pub fn judge(observed: &Observed<'_>) -> Finding {
         Some((entry, at)) => {
             let words = &observed.statements[at].words;
             let finding = meaning(observed, ENTRIES[entry].meaning, ENTRIES[entry].name, words);
-            // A server in trouble says much; never that a person must act on a credential. SOAP 1.1 and services whose
-            // status is always a success are not in trouble.
-            let trouble = observed.refusal.reply.status >= 500 && observed.form != Form::Xml;
-            if trouble && finding.failure == Failure::CredentialRevoked {
+            // A server in trouble says much; never that a person must act on a credential.
+            if observed.refusal.reply.status >= 500 && finding.failure == Failure::CredentialRevoked {
                 return by_status(observed, status);
             }
             // A page proves no death, whoever wrote it.

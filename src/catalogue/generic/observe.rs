@@ -282,7 +282,8 @@ impl<'a> Observed<'a> {
                     }
                 }
                 for (name, value) in object {
-                    if (value.is_object() || value.is_array()) && !AWAY.contains(&name.as_str()) {
+                    let business = AWAY.contains(&name.as_str()) && value.get("error").is_none_or(Value::is_null);
+                    if (value.is_object() || value.is_array()) && !business {
                         let inner = if depth == 0 && value.is_array() { name } else { place };
                         let inner = if depth == 0 && value.is_object() { name } else { inner };
                         self.walk(&format!("body {}", inner.trim_start_matches("body ")), value, depth + 1);

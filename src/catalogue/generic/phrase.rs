@@ -69,7 +69,7 @@ pub const fn entry(name: &'static str, meaning: Meaning, pattern: &'static str) 
     Entry { name, meaning, pattern }
 }
 
-const NOUNS: [(&str, &str); 14] = [
+const NOUNS: [(&str, &str); 15] = [
     ("<BAD_SIGNATURE>", localised::BAD_SIGNATURE),
     ("<token>", TOKEN),
     ("<who>", WHO),
@@ -84,4 +84,5 @@ const NOUNS: [(&str, &str); 14] = [
     ("<UNKNOWN>", localised::UNKNOWN),
     ("<REFUSED>", localised::REFUSED),
     ("<UNPAID>", localised::UNPAID),
+    ("<BLOCKED>", localised::BLOCKED),
 ];

@@ -93,8 +93,7 @@ pub fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
             }
             Skew if observed.form == Form::Xml => true,
             Expired | Skew | Rate | Unavailable => about_credential(&statement.words, meaning),
-            Dead if observed.form == Form::Xml && statement.words.contains("account") => true,
-            Rejected | Ambiguous | Config | Scope | Dead | ExpiredOrDead | Unrelated => {
+            Rejected | Ambiguous | Config | Scope | ExpiredOrDead | Unrelated => {
                 observed.form == Form::Xml && observed.status() == 500 && names_credential(statement)
             }
             _ => false,
