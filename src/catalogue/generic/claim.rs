@@ -1,9 +1,42 @@
 //! Whether a reply whose status says success claims an error at all, and what its flags say.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::{Form, Observed, words::normalise};
+use super::{Form, Observed, members::leaves, words::normalise};
 use crate::catalogue::Surface;
+
+/// Members that hold a number which is not a status, in replies that are always a success by their status.
+const NUMBERS: [&str; 12] = [
+    "code",
+    "errcode",
+    "errorcode",
+    "errno",
+    "ret",
+    "retcode",
+    "returncode",
+    "resultcode",
+    "statuscode",
+    "rescode",
+    "subcode",
+    "status",
+];
+
+/// Members that hold the words for it.
+const WORDS: [&str; 13] = [
+    "message",
+    "msg",
+    "errmsg",
+    "errormessage",
+    "errormsg",
+    "submsg",
+    "info",
+    "resultmsg",
+    "retmsg",
+    "returnmsg",
+    "statusmessage",
+    "descripcion",
+    "desc",
+];
 
 impl Observed<'_> {
     /// Whether a reply with a status of success says at all that something went wrong.
@@ -11,61 +44,90 @@ impl Observed<'_> {
         if self.statements.iter().any(|statement| statement.header) {
             return true;
         }
-        if self.form == Form::Xml {
-            let head = self.text[..self.text.floor_char_boundary(2048)].to_ascii_lowercase();
-            return ["<error", ":error", ":fault", "<fault", "failure<", "<exception"]
-                .iter()
-                .any(|tag| head.contains(tag));
+        match (&self.json, self.form) {
+            (_, Form::Xml) => {
+                let head = self.text[..self.text.floor_char_boundary(2048)].to_ascii_lowercase();
+                ["<error", ":error", ":fault", "<fault", "failure<", "<exception"].iter().any(|tag| head.contains(tag))
+                    || leaves(&head).any(|(name, _)| ["errmsg", "errormsg", "errorm"].iter().any(|n| name.contains(n)))
+            }
+            // Services that know nothing but words begin with the one that counts.
+            (_, Form::Text) => {
+                const SHORT: usize = 300;
+                let words = normalise(&self.text[..self.text.floor_char_boundary(SHORT)], false);
+                self.text.len() <= SHORT
+                    && ["err", "error", "fault", "failed", "unauthorized", "access denied", "invalid", "ko"]
+                        .iter()
+                        .any(|bad| words.strip_prefix(bad).is_some_and(|rest| rest.is_empty() || rest.starts_with(' ')))
+            }
+            (Some(Value::Object(object)), _) => self.object_claims(object),
+            // `["error", 10100, "apikey: invalid"]`
+            (Some(Value::Array(list)), _) => list.first().is_some_and(|first| first == "error"),
+            _ => false,
         }
-        let Some(Value::Object(object)) = &self.json else { return false };
+    }
+
+    fn object_claims(&self, object: &Map<String, Value>) -> bool {
+        // `{"meta": {"code": 40105, "message": …}}`, `{"Response": {"Error": {…}}}`
+        let wrapped = object.iter().any(|(name, value)| {
+            value.as_object().is_some_and(|inner| {
+                let envelope =
+                    ["response", "head", "header", "meta", "result"].iter().any(|of| plain(name).ends_with(of));
+                inner
+                    .iter()
+                    .any(|(name, value)| matches!(name.as_str(), "Error" | "error" | "Fault") && value.is_object())
+                    || envelope && self.object_claims(inner)
+            })
+        });
+        // `{"code": "IllegalAccessToken", "message": …}`
+        let named = object.iter().any(|(name, value)| {
+            plain(name) == "code"
+                && value.as_str().is_some_and(|code| code.len() <= 64 && code.chars().any(char::is_alphabetic))
+        });
+        if wrapped
+            || numbered(object)
+            || (named && worded(object))
+            || (self.refusal.surface == Surface::Probe && denies(object))
+        {
+            return true;
+        }
         let says = |value: &Value| match value {
             Value::Null | Value::Bool(false) => false,
             Value::String(text) => !text.is_empty(),
             Value::Array(list) => !list.is_empty(),
             _ => true,
         };
-        // `{"code": 40105, "message": …}`: a number that is not success, and words for it.
-        let wrapped = object.values().any(|value| {
-            value.as_object().is_some_and(|inner| {
-                inner
-                    .iter()
-                    .any(|(name, value)| matches!(name.as_str(), "Error" | "error" | "Fault") && value.is_object())
-            })
-        });
-        let number = ["code", "errcode", "err_code", "errno", "ret", "retcode", "status_code"].iter().any(|name| {
-            let value = object.get(*name);
-            let code = value.and_then(|value| value.as_i64().or_else(|| value.as_str()?.parse().ok()));
-            code.is_some_and(|code| code != 0 && code != 1 && !(200..300).contains(&code))
-        });
-        let words = ["message", "msg", "errmsg", "err_msg", "error_message", "error_msg"];
-        let empty = |value: &Value| match value {
-            Value::Null => true,
-            Value::Object(inner) => inner.is_empty(),
-            Value::Array(inner) => inner.is_empty(),
-            Value::String(text) => text.is_empty(),
-            _ => false,
-        };
-        if wrapped
-            || number && words.iter().any(|name| object.contains_key(*name)) && object.get("data").is_none_or(empty)
-        {
-            return true;
-        }
         object.iter().any(|(name, value)| {
-            let name = name.to_ascii_lowercase();
-            let denied =
-                matches!(name.as_str(), "ok" | "success" | "succeeded" | "issuccess") && value == &Value::Bool(false);
+            let name = plain(name);
+            let denied = matches!(
+                name.as_str(),
+                "ok" | "success" | "succeeded" | "issuccess" | "successful" | "issuccessful" | "status"
+            ) && value == &Value::Bool(false);
             // A job that failed is a thing with a name of its own.
-            let failed = matches!(name.as_str(), "status" | "result" | "stat" | "outcome")
+            let failed = matches!(name.as_str(), "status" | "result" | "stat" | "outcome" | "state")
                 && !object.contains_key("id")
                 && value.as_str().is_some_and(|word| {
-                    ["error", "fail", "failed", "failure"].iter().any(|bad| word.eq_ignore_ascii_case(bad))
+                    let bad = [
+                        "error",
+                        "err",
+                        "fail",
+                        "failed",
+                        "failure",
+                        "nok",
+                        "ko",
+                        "denied",
+                        "unauthorized",
+                        "limit",
+                        "exceeded",
+                    ];
+                    let words = normalise(word, true);
+                    words.split(' ').count() <= 5 && words.split(' ').any(|word| bad.contains(&word))
                 });
             // Notes beside a good answer to our own question how the token is.
             let noted = self.refusal.surface == Surface::Probe
                 && matches!(name.as_str(), "messages" | "warnings")
                 && value.as_array().is_some_and(|list| list.iter().any(Value::is_object));
             // `{"code": "TokenRevoked"}`; beside it, the answer of a living one is `TokenValid`.
-            let coded = matches!(name.as_str(), "code" | "status" | "result" | "state")
+            let coded = matches!(name.as_str(), "code" | "status" | "result" | "state" | "info" | "subcode")
                 && value.as_str().is_some_and(bad_credential);
             denied
                 || failed
@@ -73,6 +135,12 @@ impl Observed<'_> {
                 || noted
                 || (says(value) && (name.starts_with("err") || name.starts_with("fault") || name == "exception"))
         })
+    }
+
+    /// Whether a probe is told in a flag alone that nobody knows the credential.
+    pub fn denied_by_flag(&self) -> bool {
+        self.refusal.surface == Surface::Probe
+            && self.json.as_ref().and_then(Value::as_object).is_some_and(|object| denies(object))
     }
 
     /// Whether a flag of the body names the token as what is wrong (`"invalidToken": true`).
@@ -88,10 +156,56 @@ impl Observed<'_> {
     }
 }
 
+/// A member's name without case and punctuation.
+fn plain(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
+}
+
+/// `{"valid": false}`
+fn denies(object: &Map<String, Value>) -> bool {
+    object.iter().any(|(name, value)| {
+        let flags = ["valid", "isvalid", "tokenvalid", "active", "authenticated", "isauthenticated", "authorized"];
+        *value == Value::Bool(false) && flags.contains(&plain(name).as_str())
+    })
+}
+
+/// `{"code": 40105, "message": …}`: a number that is not success, and words for it that are not either.
+fn numbered(object: &Map<String, Value>) -> bool {
+    let number = |value: &Value| value.as_i64().or_else(|| value.as_str()?.parse().ok());
+    // Where 1 is success, 0 is none; whoever counts from 0 says "ok" beside it.
+    let bad = |name: &str, code: i64| match name {
+        "status" => code == 0 || (400..600).contains(&code),
+        _ => code != 0 && code != 1 && !(200..300).contains(&code),
+    };
+    let found = object.iter().any(|(name, value)| {
+        let name = plain(name);
+        NUMBERS.contains(&name.as_str()) && number(value).is_some_and(|code| bad(&name, code))
+    });
+    let empty = |value: &Value| match value {
+        Value::Null => true,
+        Value::Object(inner) => inner.is_empty(),
+        Value::Array(inner) => inner.is_empty(),
+        Value::String(text) => text.is_empty(),
+        _ => false,
+    };
+    found && worded(object) && object.get("data").is_none_or(empty)
+}
+
+/// Whether an object has words, and they are not those of success.
+fn worded(object: &Map<String, Value>) -> bool {
+    object.iter().any(|(name, value)| {
+        WORDS.contains(&plain(name).as_str())
+            && value.as_str().is_some_and(|text| {
+                let words = normalise(text, true);
+                !words.split(' ').any(|word| ["ok", "success", "succeeded", "successful"].contains(&word))
+            })
+    })
+}
+
 /// Whether a code names something that is presented, and what is bad about it.
 fn bad_credential(code: &str) -> bool {
-    const PRESENTED: [&str; 7] = ["token", "key", "apikey", "session", "credential", "credentials", "jwt"];
-    const BAD: [&str; 10] = [
+    const PRESENTED: [&str; 8] = ["token", "key", "apikey", "session", "credential", "credentials", "jwt", "user"];
+    const BAD: [&str; 17] = [
         "expired",
         "revoked",
         "invalid",
@@ -102,11 +216,18 @@ fn bad_credential(code: &str) -> bool {
         "inactive",
         "unknown",
         "rejected",
+        "recycled",
+        "blocked",
+        "suspended",
+        "locked",
+        "banned",
+        "limit",
+        "unauthorized",
     ];
     if code.len() > 64 || code.contains(char::is_whitespace) {
         return false;
     }
     let words = normalise(code, true);
-    let any = |list: &[&str]| words.split(' ').any(|word| list.contains(&word));
-    any(&PRESENTED) && any(&BAD)
+    words.split(' ').any(|word| PRESENTED.iter().any(|of| word.ends_with(of)))
+        && words.split(' ').any(|word| BAD.contains(&word))
 }

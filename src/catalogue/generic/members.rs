@@ -1,7 +1,19 @@
 //! Where replies keep what they say: the names of members, headers and elements, whatever the envelope.
 
 /// Members that carry codes or words of an error, without case and punctuation.
-pub const SPEAKING: [&str; 48] = [
+const SPEAKING: [&str; 60] = [
+    "info",
+    "response",
+    "note",
+    "notice",
+    "estado",
+    "codigo",
+    "stato",
+    "codice",
+    "desc",
+    "statustext",
+    "statusdescription",
+    "returnauthmsg",
     "ecode",
     "hint",
     "explanation",
@@ -52,14 +64,51 @@ pub const SPEAKING: [&str; 48] = [
     "serviceerrorcode",
 ];
 
+/// What is in the name of a member that speaks, in the languages of those who build services.
+const STEMS: [&str; 26] = [
+    "message",
+    "errorcode",
+    "errordesc",
+    "errordetail",
+    "errorinfo",
+    "errorstring",
+    "errortext",
+    "errorcause",
+    "errorreason",
+    "errortitle",
+    "reason",
+    "unsuccessful",
+    "explanation",
+    "problem",
+    "fehler",
+    "meldung",
+    "nachricht",
+    "erreur",
+    "mensaje",
+    "mensagem",
+    "descripcion",
+    "descricao",
+    "messaggio",
+    "foutmelding",
+    "felmeddelande",
+    "komunikat",
+];
+
+/// Whether a member speaks of the error.
+pub fn speaks(name: &str) -> bool {
+    let key: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    SPEAKING.contains(&key.as_str()) || key.ends_with("msg") || STEMS.iter().any(|stem| key.contains(stem))
+}
+
 /// Members whose insides are the caller's business, not the error's.
 pub const AWAY: [&str; 8] = ["data", "metadata", "result", "links", "request", "input", "params", "signInOptions"];
 
 /// Headers by which services tell the reason of a refusal.
 pub fn tells_reason(name: &str) -> bool {
-    let told =
-        ["error-code", "error-message", "denied-reason", "loginreason", "-notice", "errortype", "error-description"];
-    name.starts_with("x-error") || told.iter().any(|end| name.ends_with(end))
+    let told = ["-reason", "loginreason", "-notice", "errortype"];
+    let error = ["error-code", "error_code", "error-message", "error_message", "error-description", "error-detail"];
+    let ends = name.ends_with("-error") || name.ends_with("_error") || told.iter().any(|end| name.ends_with(end));
+    name.starts_with("x-error") || ends || error.iter().any(|part| name.contains(part))
 }
 
 /// The HTTP status that a gRPC status stands for.

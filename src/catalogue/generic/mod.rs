@@ -117,12 +117,20 @@ pub fn judge(observed: &Observed<'_>) -> Finding {
             let words = &observed.statements[at].words;
             let finding = meaning(observed, ENTRIES[entry].meaning, ENTRIES[entry].name, words);
             // A server in trouble says much; never that a person must act on a credential.
-            if status >= 500 && finding.failure == Failure::CredentialRevoked {
+            if observed.refusal.reply.status >= 500 && finding.failure == Failure::CredentialRevoked {
                 return by_status(observed, status);
+            }
+            // A page proves no death, whoever wrote it.
+            if observed.form == Form::Html
+                && !observed.statements[at].header
+                && finding.failure == Failure::CredentialRevoked
+            {
+                return Finding::of(Failure::CredentialRejected, "page");
             }
             let said = &observed.statements[at];
             Finding { statement: Some(at), from: search::place(entry, &said.words, &said.raw), ..finding }
         }
+        None if observed.form == Form::Html => page::by_status(observed),
         None => by_status(observed, status),
     }
 }
@@ -173,7 +181,10 @@ fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str, words:
             Finding::of(InsufficientScope, name)
         }
         // Who presents a token signs nothing himself: the signature that is over is the token's.
-        Meaning::Skew if name == "signature_expired" && presented == "oauth_access_token" => {
+        Meaning::Skew
+            if name == "signature_expired"
+                && matches!(presented, "oauth_access_token" | "service_account_jwt" | "session_token") =>
+        {
             Finding::of(CredentialExpired, "expired")
         }
         Meaning::Skew => Finding::of(ClientMisconfigured, name).retryable(true).no_human(),
@@ -185,7 +196,9 @@ fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str, words:
         Meaning::ExpiredOrDead if grant || fixed => Finding::of(CredentialRevoked, name),
         // Whom "unauthorized" is about, the client or the grant, it does not say; a key or a header is no grant.
         Meaning::Rejected
-            if grant && (name != "rejected" || ["api key", "apikey", "header"].iter().any(|of| words.contains(of))) =>
+            if grant
+                && !(name == "authentication_failed" && words.contains("credential"))
+                && (name != "rejected" || ["api key", "apikey", "header"].iter().any(|of| words.contains(of))) =>
         {
             Finding::of(CredentialRejected, name)
         }

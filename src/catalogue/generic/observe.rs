@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::{
     challenge,
-    members::{AWAY, SPEAKING, grpc, leaves, percent_decoded, tells_reason},
+    members::{AWAY, grpc, leaves, percent_decoded, speaks, tells_reason},
+    page,
     words::normalise,
 };
 use crate::catalogue::Refusal;
@@ -154,6 +155,14 @@ impl<'a> Observed<'a> {
                     let code = value.split(':').next().unwrap_or_default();
                     self.say(&place(), code, true);
                 }
+                // A second factor is asked for, or was refused.
+                _ if reply.status >= 400 && ["-otp", "2fa-", "-2fa", "-mfa"].iter().any(|of| name.contains(of)) => {
+                    self.say(&place(), "mfa_required", true);
+                }
+                _ if tells_reason(name) && value.contains('%') => {
+                    let plain = percent_decoded(&value.replace('+', " "));
+                    self.say(&place(), &plain, true);
+                }
                 _ if tells_reason(name) => self.say(&place(), value, true),
                 _ => {}
             }
@@ -167,7 +176,7 @@ impl<'a> Observed<'a> {
         let content = self.header("content-type").unwrap_or_default().to_ascii_lowercase();
         self.form = if trimmed.is_empty() {
             Form::Empty
-        } else if start.starts_with('{') || start.starts_with('[') {
+        } else if start.starts_with('{') || (start.starts_with('[') && !start.starts_with("[err")) {
             match serde_json::from_str::<Value>(trimmed) {
                 Ok(json) => {
                     self.json = Some(json);
@@ -199,6 +208,9 @@ impl<'a> Observed<'a> {
                         self.whatever(&json);
                     }
                     self.json = Some(json);
+                    if self.denied_by_flag() {
+                        self.say("body", "invalid token", false);
+                    }
                 }
             }
             Form::BrokenJson => {
@@ -214,6 +226,13 @@ impl<'a> Observed<'a> {
                 }
             }
             Form::Text => self.say("body", trimmed, false),
+            // A gateway's page never speaks of a token.
+            Form::Html if (400..500).contains(&self.refusal.reply.status) => {
+                let named = page::heading(trimmed).filter(|words| page::names_credential(words));
+                if let Some(heading) = named {
+                    self.say(page::TITLE, &heading, false);
+                }
+            }
             Form::Empty | Form::Html | Form::Binary => {}
         }
     }
@@ -236,8 +255,14 @@ impl<'a> Observed<'a> {
         match value {
             Value::Object(object) => {
                 // Codes first: the finest evidence leads, whatever the order of members.
+                // Where a finer code stands beside a coarse one, the coarse one repeats what the finer one says.
+                let finer = object.iter().any(|(name, value)| {
+                    matches!(name.as_str(), "sub_code" | "subCode")
+                        && value.as_str().is_some_and(|code| code.contains('.'))
+                });
+                let coarse = |name: &str| finer && matches!(name, "code" | "msg" | "message");
                 for (name, value) in object {
-                    if !value.is_object() && !value.is_array() {
+                    if !value.is_object() && !value.is_array() && !coarse(name) {
                         self.member(place, name, value);
                     }
                 }
@@ -251,13 +276,14 @@ impl<'a> Observed<'a> {
                 if place.ends_with("errors") {
                     for (name, value) in object.iter().take(8) {
                         let first = value.as_array().and_then(|list| list.first()).unwrap_or(value);
-                        if let Some(text) = first.as_str().filter(|_| !SPEAKING.contains(&name.as_str())) {
+                        if let Some(text) = first.as_str().filter(|_| !speaks(name)) {
                             self.say(place, &format!("{name} {text}"), false);
                         }
                     }
                 }
                 for (name, value) in object {
-                    if (value.is_object() || value.is_array()) && !AWAY.contains(&name.as_str()) {
+                    let business = AWAY.contains(&name.as_str()) && value.get("error").is_none_or(Value::is_null);
+                    if (value.is_object() || value.is_array()) && !business {
                         let inner = if depth == 0 && value.is_array() { name } else { place };
                         let inner = if depth == 0 && value.is_object() { name } else { inner };
                         self.walk(&format!("body {}", inner.trim_start_matches("body ")), value, depth + 1);
@@ -287,9 +313,7 @@ impl<'a> Observed<'a> {
     }
 
     fn member(&mut self, place: &str, name: &str, value: &Value) {
-        let key: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-        let speaks = ["message", "errorcode", "errordescription", "reason", "msg"].iter().any(|end| key.ends_with(end));
-        if !speaks && !SPEAKING.contains(&key.as_str()) {
+        if !speaks(name) && !(name == "data" && place.contains("error")) {
             return;
         }
         let place = format!("{place} {name}");

@@ -4,15 +4,23 @@
 use super::{Finding, Form, Observed, words::normalise};
 use crate::credential::Failure;
 
+/// Where the heading of a page stands among the statements.
+pub const TITLE: &str = "body title";
+
 /// What a page, or bytes that are no text, mean by their status; `None` for replies that speak for themselves.
 pub fn judge(observed: &Observed<'_>) -> Option<Finding> {
     if !matches!(observed.form, Form::Html | Form::Binary) {
         return None;
     }
-    // A header may know better than the page below it.
-    if observed.statements.iter().any(|statement| statement.header && statement.code) {
+    // A header may know better than the page below it, and so may the heading.
+    if observed.statements.iter().any(|said| (said.header && said.code) || said.place == TITLE) {
         return None;
     }
+    Some(by_status(observed))
+}
+
+/// What a page means that says nothing else.
+pub fn by_status(observed: &Observed<'_>) -> Finding {
     let text = observed.text[..observed.text.floor_char_boundary(8 * 1024)].to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
     let challenge = observed.header("cf-mitigated").is_some()
@@ -24,7 +32,7 @@ pub fn judge(observed: &Observed<'_>) -> Option<Finding> {
             "captcha",
         ]);
     let status = observed.status();
-    Some(match status {
+    match status {
         403 | 429 | 503 if challenge => {
             Finding::of(Failure::NotACredentialFailure, "browser_challenge").retryable(true)
         }
@@ -60,12 +68,19 @@ pub fn judge(observed: &Observed<'_>) -> Option<Finding> {
         200..=299 => Finding::of(Failure::UpstreamUnavailable, "captive_portal"),
         400..=499 => Finding::of(Failure::NotACredentialFailure, "page"),
         _ => Finding::of(Failure::UpstreamUnavailable, "gateway"),
-    })
+    }
+}
+
+/// Whether a heading speaks of what was presented, as only the service itself does.
+pub fn names_credential(heading: &str) -> bool {
+    ["api key", "apikey", "access token", "api token", "credentials", "crumb", "csrf", "forgery"]
+        .iter()
+        .any(|noun| heading.contains(noun))
 }
 
 /// The words of a page's title.
-fn heading(page: &str) -> Option<String> {
-    let start = page.find("<title")?;
+pub fn heading(page: &str) -> Option<String> {
+    let start = page.find("<title").or_else(|| page.find("<TITLE"))?;
     let start = start + page[start..].find('>')? + 1;
     let end = page[start..].find('<').unwrap_or(page.len() - start);
     Some(normalise(&page[start..start + end], false))

@@ -1,6 +1,6 @@
 //! What an entry of the lexicon is: a meaning, and a pattern over words.
 
-use super::localised;
+use super::{localised, words::unmarked};
 
 /// What a phrase says, before surface and kind of credential are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Entry {
     /// The pattern with its nouns and the words of other languages filled in; for a search in bytes.
     pub fn expression(&self) -> String {
         let filled = self.pattern.replace("<gap>", r"(?: \w+){0,4}?");
-        NOUNS.iter().fold(filled, |pattern, (name, words)| pattern.replace(name, words))
+        unmarked(&NOUNS.iter().fold(filled, |pattern, (name, words)| pattern.replace(name, words)))
     }
 }
 
@@ -69,7 +69,8 @@ pub const fn entry(name: &'static str, meaning: Meaning, pattern: &'static str) 
     Entry { name, meaning, pattern }
 }
 
-const NOUNS: [(&str, &str); 10] = [
+const NOUNS: [(&str, &str); 15] = [
+    ("<BAD_SIGNATURE>", localised::BAD_SIGNATURE),
     ("<token>", TOKEN),
     ("<who>", WHO),
     ("<EXPIRED>", localised::EXPIRED),
@@ -80,4 +81,8 @@ const NOUNS: [(&str, &str); 10] = [
     ("<UNAVAILABLE>", localised::UNAVAILABLE),
     ("<NOT_LISTED>", localised::NOT_LISTED),
     ("<MISSING>", localised::MISSING),
+    ("<UNKNOWN>", localised::UNKNOWN),
+    ("<REFUSED>", localised::REFUSED),
+    ("<UNPAID>", localised::UNPAID),
+    ("<BLOCKED>", localised::BLOCKED),
 ];

@@ -1,6 +1,6 @@
 //! Which phrases count under which status, on which surface, and for whom.
 
-use super::{Form, Observed, is_one_time, lexicon::ENTRIES, phrase::Meaning};
+use super::{Form, Observed, is_one_time, lexicon::ENTRIES, observe::Statement, phrase::Meaning};
 use crate::catalogue::Surface;
 
 /// Whether a phrase may decide under this status: some statuses speak louder than words.
@@ -38,7 +38,7 @@ pub fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
     }
     // Many things are over, deleted or invalid; outside the token endpoint it must be said of what was presented.
     if !token_endpoint && matches!(observed.status(), 200..=299 | 400 | 403) {
-        let named = names_credential(&statement.words) || statement.header;
+        let named = names_credential(statement) || statement.header;
         let whole = statement.code && matches!(statement.words.as_str(), "expired" | "revoked");
         if name == "expired"
             && !named
@@ -60,6 +60,14 @@ pub fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
             return false;
         }
     }
+    // Nobody whom we write to, but we are blocked.
+    if name == "blocked_by_recipient" && observed.status() == 401 {
+        return false;
+    }
+    // The mere word "owner" is about rights where the status is, and nowhere else.
+    if name == "words_of_rights" {
+        return observed.status() == 403 && !token_endpoint;
+    }
     // A parameter that is wrong, unless it is the one that carries the credential.
     if name == "request_field" {
         let carries = ["token", "auth", "api", "credential", "client", "secret", "signature", "bearer"];
@@ -76,18 +84,21 @@ pub fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
             matches!(meaning, Money | Unavailable | Challenge | Rate | Network)
                 && !matches!(name, "try_later" | "upgrade_offered")
         }
-        // Never proof that a grant is dead. SOAP 1.1 sends every fault with 500 (§6.2).
+        // A number of the service's own that looks like a status: its words know better.
+        500.. if observed.refusal.reply.status < 300 && names_credential(statement) => true,
+        // Never proof that a grant is dead. SOAP 1.1 sends every fault with 500 (§6.2), some services every refusal.
         500.. => match meaning {
+            Rejected if observed.form == Form::Json && observed.status() == 500 => {
+                statement.words.split(' ').count() <= 6 && about_credential(&statement.words, meaning)
+            }
             Skew if observed.form == Form::Xml => true,
             Expired | Skew | Rate | Unavailable => about_credential(&statement.words, meaning),
             Rejected | Ambiguous | Config | Scope | ExpiredOrDead | Unrelated => {
-                observed.form == Form::Xml && observed.status() == 500 && names_credential(&statement.words)
+                observed.form == Form::Xml && observed.status() == 500 && names_credential(statement)
             }
             _ => false,
         },
-        404 if publish && names_credential(&statement.words) => {
-            !matches!(meaning, Unrelated | Pending | Meaning::Challenge)
-        }
+        404 if publish && names_credential(statement) => !matches!(meaning, Unrelated | Pending | Meaning::Challenge),
         404 | 405 | 406 | 409 | 410 | 411..=418 | 422 if !token_endpoint => match meaning {
             Dead | DeadGrant | Expired | ExpiredOrDead => {
                 about_credential(&statement.words, meaning)
@@ -98,7 +109,11 @@ pub fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
             Money => !matches!(observed.status(), 404 | 410),
             Unrelated => true,
             // Whoever does not know our key says so, whatever the status; other keys may just not be there.
-            Rejected => observed.status() == 404 && name == "unknown_key_id",
+            Rejected => {
+                let presented = ["api key", "apikey", "access token", "api token"];
+                let ours = presented.iter().any(|noun| statement.words.contains(noun));
+                observed.status() == 404 && (name == "unknown_key_id" || (ours && statement.words.contains("invalid")))
+            }
             // What some libraries answer to a token that is none.
             Config => observed.status() == 422 && matches!(name, "malformed_credential" | "authorization_scheme"),
             Pending => observed.status() == 409,
@@ -122,15 +137,19 @@ pub fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
 }
 
 /// Sentences that any 401 may carry.
-const BARE: [&str; 4] = [
+const BARE: [&str; 6] = [
     "not authorized to access this resource",
     "not authorized for this resource",
     "not authorized to access this page",
     "not authorized to access this endpoint",
+    "not authorized to make this call",
+    "not authorized to make this request",
 ];
 
-/// Whether words speak of something that is presented; of other languages one cannot tell.
-fn names_credential(words: &str) -> bool {
+/// Whether a statement, or the member that makes it, speaks of something that is presented; of other languages one
+/// cannot tell.
+fn names_credential(statement: &Statement) -> bool {
+    let words = &statement.words;
     const NOUNS: [&str; 18] = [
         "token",
         "key",
@@ -151,7 +170,9 @@ fn names_credential(words: &str) -> bool {
         "sas",
         "link",
     ];
-    !words.is_ascii() || NOUNS.iter().any(|noun| words.contains(noun))
+    !statement.raw.is_ascii()
+        || statement.place.to_ascii_lowercase().contains("auth")
+        || NOUNS.iter().any(|noun| words.contains(noun))
 }
 
 fn about_credential(words: &str, meaning: Meaning) -> bool {
