@@ -139,8 +139,7 @@ impl Observed<'_> {
 
     /// Whether a probe is told in a flag alone that nobody knows the credential.
     pub fn denied_by_flag(&self) -> bool {
-        self.refusal.surface == Surface::Probe
-            && self.json.as_ref().and_then(Value::as_object).is_some_and(|object| denies(object))
+        self.refusal.surface == Surface::Probe && self.json.as_ref().and_then(Value::as_object).is_some_and(denies)
     }
 
     /// Whether a flag of the body names the token as what is wrong (`"invalidToken": true`).

@@ -191,6 +191,10 @@ fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str, words:
         Meaning::Dead | Meaning::DeadGrant => Finding::of(CredentialRevoked, name),
         // What a cache has forgotten was never said to be over; a token that is minted anew will be in it.
         Meaning::Expired if fixed && name == "not_in_cache" => Finding::of(CredentialRejected, name),
+        // That it should be made anew does not say that it cannot be.
+        Meaning::Expired if name == "refresh_wanted" && fixed && !words.contains("expired") => {
+            Finding::of(CredentialRejected, name)
+        }
         Meaning::Expired if grant || fixed => Finding::of(CredentialRevoked, name),
         Meaning::Expired => Finding::of(CredentialExpired, name),
         Meaning::ExpiredOrDead if grant || fixed => Finding::of(CredentialRevoked, name),

@@ -313,7 +313,7 @@ impl<'a> Observed<'a> {
     }
 
     fn member(&mut self, place: &str, name: &str, value: &Value) {
-        if !speaks(name) && !(name == "data" && place.contains("error")) {
+        if !speaks(name) && (name != "data" || !place.contains("error")) {
             return;
         }
         let place = format!("{place} {name}");

@@ -134,6 +134,9 @@ static DEATH: LazyLock<Regex> = LazyLock::new(|| {
         "|2sv|otp|one.?time|sso|single|captcha|step.?up|interaction|log.?in|logged|log.?out|sign.?in|signed|re.?auth|rapt|password|verif",
         "|terms|conditional.access|polic|complian|device|archiv|frozen|user (?:denied|declin)|access.denied|declin|user.?authenticat|authentication level|deauthor|authoriz|claims|checkpoint",
         "|timed.?out|taken.?down|confirmed user|account.state|no_(?:service|active_hooks|team)|webhook|secret.changed|must (?:be|re|change)|allowed\\W+for|not permitted|fully set|access evaluation|reuse",
+        "|(?:black|deny).?list|recycled|retired|destroyed|regenerat|reset|evict|purged|unlink|connect|on.hold|ended|membership|unverified|link (?:\\w+ )*again",
+        "|deaktiv|gelöscht|suspen|bloqu|désactiv|supprim|desactiv|desativ|eliminad|excluíd|sospes|bloccat|disattivat|geblokkeerd|zablokowan|zawieszon|spärra|avstäng|devre dışı|engellen",
+        "|отключ|удален|冻结|凍結|注销|封禁|차단|비활성|udløb|utløp|vanhentun|vyprš|lejárt|kedaluwarsa|dicabut|期限",
         "|abgelaufen|widerrufen|gesperrt|périm|révoqu|revocad|revogad|revocat|caduc|vencid|scadut|verlopen|ingetrokken|wygas|upłyn|cofni|utgå|återkalla|iptal|süresi",
         "|истек|истёк|просроч|отозван|заблокирован|期限|失効|取り消|無効化|停止|过期|過期|失效|到期|超时|吊销|撤销|已撤|被撤|禁用|停用|被封|만료|취소|정지",
     ))
@@ -141,7 +144,7 @@ static DEATH: LazyLock<Regex> = LazyLock::new(|| {
 });
 /// What refuses a refresh token, dead for whatever reason (RFC 6749 §5.2).
 static REFUSAL: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new("(?i)grant|invalid|unknown|incorrect|not.?found|reus|already|stale|malformed|bad|wrong|reject|refus|fail|recogni|expir|unauth|denied|authenticat|not.?valid|not.?exist|consumed|status 498|ungültig|falsche|invalid|non valid|pas valide|inválid|incorret|ongeldig|nieprawidłow|ogiltig|geçersiz|недействит|неверн|無効|不正|正しくあり|无效|無效|错误|失败|유효하지|잘못된").unwrap()
+    Regex::new("(?i)grant|invalid|unknown|incorrect|not.?found|reus|already|stale|malformed|bad|wrong|reject|refus|fail|recogni|expir|unauth|denied|authenticat|not.?valid|not.?exist|consumed|status 498|ungültig|falsche|invalid|non valid|pas valide|inválid|incorret|ongeldig|nieprawidłow|ogiltig|geçersiz|недействит|неверн|無効|不正|正しくあり|无效|無效|错误|失败|유효하지|잘못된|nicht gefunden|unbekannt|introuvable|inconnu|encontrad|trovat|gevonden|znalezion|hittades|okänd|bulunama|bulunmu|найден|существ|見つかり|存在|找不到|未找到|찾을 수|fehlgeschlagen|échec|échou|fallo|falha|fallita|riuscita|mislukt|błąd|błęd|misslyck|başarısız|hata|ошибка|авторизован|認証|ログイン|登录|登入|未登录|실패|오류|sikertelen|helytelen|érvénytelen|log.?in|sign.?in|fehlerhaft|erron|errad|errat|felaktig|yanlış|некорректн|有误|不合法|틀렸|mismatch|no.such").unwrap()
 });
 
 fn accepted(verdict: &Verdict, presented: &str, surface: Surface, body: &str) -> bool {
