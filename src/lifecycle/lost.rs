@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
     machine::{Flight, Lifecycle},
     plan::{Policy, mandatory_window},
+    schedule::later,
 };
 use crate::{
     clock::Now,
@@ -21,7 +22,7 @@ pub(super) const LOST: &str = "outcome_unknown";
 /// connection, a limit or a 5xx in between leave the outcome as unknown as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
-    /// When the request went out that a grace counts from.
+    /// When the latest request went out whose reply is missing: a grace counts from it.
     pub since: Timestamp,
     /// Presentations that were lost since.
     pub tries: u32,
@@ -32,24 +33,26 @@ impl Loss {
         Self { since: sent, tries: 0 }
     }
 
-    /// One more presentation was lost. Inside the grace it can have changed nothing. After it there are two cases:
-    /// the first request had rotated, and nothing can be made worse, or this one did, and a new grace began with it.
-    pub(super) fn again(self, sent: Timestamp, policy: &Policy) -> Self {
-        let since = if self.in_grace(sent, policy) { self.since } else { sent };
-        Self { since, tries: self.tries.saturating_add(1) }
+    /// One more presentation was lost. Either an earlier one had rotated, and nothing can be made worse, or this one did,
+    /// and the grace began with it: then it must not be missed.
+    pub(super) fn again(self, sent: Timestamp) -> Self {
+        Self { since: sent, tries: self.tries.saturating_add(1) }
     }
 
-    /// The old grant certainly still works (`rotation = grace`), with five seconds to present it.
+    /// The old grant still works if any does (`rotation = grace`), with five seconds to present it.
     pub(super) fn in_grace(&self, at: Timestamp, policy: &Policy) -> bool {
-        let waited = at.duration_since(self.since);
-        SignedDuration::try_from(policy.grace.saturating_sub(Duration::from_secs(5))).is_ok_and(|grace| waited < grace)
+        at < self.grace_ends(policy)
+    }
+
+    fn grace_ends(&self, policy: &Policy) -> Timestamp {
+        later(self.since, policy.grace.saturating_sub(Duration::from_secs(5)))
     }
 }
 
 impl Lifecycle {
     pub(super) fn lost(&mut self, verdict: Verdict, now: Now, dice: f64, policy: &Policy) {
         let sent = self.sent_at.unwrap_or(now.wall);
-        let loss = self.lost.map_or_else(|| Loss::first(sent), |loss| loss.again(sent, policy));
+        let loss = self.lost.map_or_else(|| Loss::first(sent), |loss| loss.again(sent));
         self.lost = Some(loss);
         self.note_refresh_trouble(Verdict { cause: Some(LOST.into()), ..verdict }, now, dice, policy);
         let retry_at = self.present_again_at(loss, now, dice, policy);
@@ -79,9 +82,11 @@ impl Lifecycle {
         let at_once_then_back_off = || if loss.tries == 0 { now.wall } else { back_off() };
         match policy.rotation {
             Rotation::None | Rotation::Sporadic | Rotation::UntilFirstUse => at_once_then_back_off(),
-            // The one that the grace counts from is followed at once, whatever was lost before it.
-            Rotation::Grace if loss.in_grace(now.wall, policy) && self.sent_at == Some(loss.since) => now.wall,
-            Rotation::Grace if loss.in_grace(now.wall, policy) => at_once_then_back_off(),
+            // No pause outlasts the grace.
+            Rotation::Grace if loss.in_grace(now.wall, policy) => {
+                let last = loss.grace_ends(policy) - Duration::from_secs(1);
+                at_once_then_back_off().min(last).max(now.wall)
+            }
             Rotation::Unknown if loss.tries == 0 => now.wall,
             Rotation::Strict if !policy.reuse_kills_access_token && loss.tries == 0 => now.wall,
             // Do not gamble early: serve what lives, and present the old grant once little is left to protect.

@@ -29,7 +29,7 @@ impl Lifecycle {
                         (None, _) => Loss::first(prepared_at),
                         // The one that is known already.
                         (Some(loss), Flight::Lost { .. }) => loss,
-                        (Some(loss), _) => loss.again(prepared_at, policy),
+                        (Some(loss), _) => loss.again(prepared_at),
                     };
                     self.sent_at = Some(prepared_at);
                     let retry_at = self.present_again_at(loss, now, dice, policy).max(dead_at);
