@@ -10,7 +10,10 @@ use jiff::Timestamp;
 use regex::Regex;
 use serde_json::Value;
 
-use super::{RateLimit, generic::Observed};
+use super::{
+    RateLimit,
+    generic::{self, Observed},
+};
 pub use written::date;
 use written::{declared, moment, relative, sentence};
 
@@ -95,8 +98,7 @@ fn member(json: &Value, now: Timestamp, depth: usize) -> Option<f64> {
         Value::Object(object) => object
             .iter()
             .find_map(|(name, value)| {
-                let key: String =
-                    name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+                let key = generic::key(name);
                 let wanted = INSIDE.iter().any(|part| key.contains(part)) || WHOLE.contains(&key.as_str());
                 if wanted { counted(&key, value, now) } else { None }
             })

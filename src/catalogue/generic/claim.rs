@@ -2,7 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use super::{Form, Observed, members::leaves, words::normalise};
+use super::{
+    Form, Observed,
+    members::{key, leaves},
+    words::normalise,
+};
 use crate::catalogue::Surface;
 
 /// Members that hold a number which is not a status, in replies that are always a success by their status.
@@ -70,8 +74,8 @@ impl Observed<'_> {
         // `{"meta": {"code": 40105, "message": …}}`, `{"Response": {"Error": {…}}}`
         let wrapped = object.iter().any(|(name, value)| {
             value.as_object().is_some_and(|inner| {
-                let envelope =
-                    ["response", "head", "header", "meta", "result"].iter().any(|of| plain(name).ends_with(of));
+                let name = key(name);
+                let envelope = ["response", "head", "header", "meta", "result"].iter().any(|of| name.ends_with(of));
                 inner
                     .iter()
                     .any(|(name, value)| matches!(name.as_str(), "Error" | "error" | "Fault") && value.is_object())
@@ -80,7 +84,7 @@ impl Observed<'_> {
         });
         // `{"code": "IllegalAccessToken", "message": …}`
         let named = object.iter().any(|(name, value)| {
-            plain(name) == "code"
+            key(name) == "code"
                 && value.as_str().is_some_and(|code| code.len() <= 64 && code.chars().any(char::is_alphabetic))
         });
         if wrapped
@@ -97,7 +101,7 @@ impl Observed<'_> {
             _ => true,
         };
         object.iter().any(|(name, value)| {
-            let name = plain(name);
+            let name = key(name);
             let denied = matches!(
                 name.as_str(),
                 "ok" | "success" | "succeeded" | "issuccess" | "successful" | "issuccessful" | "status"
@@ -155,16 +159,11 @@ impl Observed<'_> {
     }
 }
 
-/// A member's name without case and punctuation.
-fn plain(name: &str) -> String {
-    name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
-}
-
 /// `{"valid": false}`
 fn denies(object: &Map<String, Value>) -> bool {
     object.iter().any(|(name, value)| {
         let flags = ["valid", "isvalid", "tokenvalid", "active", "authenticated", "isauthenticated", "authorized"];
-        *value == Value::Bool(false) && flags.contains(&plain(name).as_str())
+        *value == Value::Bool(false) && flags.contains(&key(name).as_str())
     })
 }
 
@@ -177,7 +176,7 @@ fn numbered(object: &Map<String, Value>) -> bool {
         _ => code != 0 && code != 1 && !(200..300).contains(&code),
     };
     let found = object.iter().any(|(name, value)| {
-        let name = plain(name);
+        let name = key(name);
         NUMBERS.contains(&name.as_str()) && number(value).is_some_and(|code| bad(&name, code))
     });
     let empty = |value: &Value| match value {
@@ -193,7 +192,7 @@ fn numbered(object: &Map<String, Value>) -> bool {
 /// Whether an object has words, and they are not those of success.
 fn worded(object: &Map<String, Value>) -> bool {
     object.iter().any(|(name, value)| {
-        WORDS.contains(&plain(name).as_str())
+        WORDS.contains(&key(name).as_str())
             && value.as_str().is_some_and(|text| {
                 let words = normalise(text, true);
                 !words.split(' ').any(|word| ["ok", "success", "succeeded", "successful"].contains(&word))

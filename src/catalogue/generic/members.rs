@@ -94,9 +94,14 @@ const STEMS: [&str; 26] = [
     "komunikat",
 ];
 
+/// A member's name without case and punctuation.
+pub fn key(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
+}
+
 /// Whether a member speaks of the error.
 pub fn speaks(name: &str) -> bool {
-    let key: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    let key = key(name);
     SPEAKING.contains(&key.as_str()) || key.ends_with("msg") || STEMS.iter().any(|stem| key.contains(stem))
 }
 

@@ -12,6 +12,7 @@ mod search;
 mod weight;
 mod words;
 
+pub use members::key;
 pub use observe::{Form, Observed};
 
 use lexicon::ENTRIES;
