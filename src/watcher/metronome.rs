@@ -11,8 +11,9 @@ use crate::{clock::Clock, metrics::Metrics};
 /// What the scheduler calls itself in the log. It talks about every beat.
 pub const SCHEDULER: &str = "tokio_cron_scheduler";
 
-/// With the default size the scheduler silently loses jobs that are due at once.
-const CHANNEL: usize = 4096;
+/// Room in the scheduler's channels: the least, and for each expression. With too little it silently loses jobs that are
+/// due at once, and each of its eight channels takes all of its room at once.
+const ROOM: (usize, usize) = (256, 8);
 /// Probes of one beat spread over the time to the next one, but at most over this.
 const WIDEST_SPREAD: Duration = Duration::from_secs(300);
 /// Looked at this often; two missing beats mean that the scheduler has stopped.
@@ -84,11 +85,15 @@ impl Metronome {
         let _ = self.beats.send(Beat { cron: cron.clone(), spread });
     }
 
+    /// The next beat. A scheduler that has ended, or that has nothing to beat for, is let go: it would answer at once,
+    /// for ever. What it should have done is missed by the watch.
     async fn next(&self, scheduler: &mut Option<Running>) -> Option<Arc<str>> {
-        match scheduler {
-            Some(running) => running.beats.recv().await,
-            None => std::future::pending().await,
+        let Some(running) = scheduler else { return std::future::pending().await };
+        let beat = running.beats.recv().await;
+        if beat.is_none() {
+            *scheduler = None;
         }
+        beat
     }
 
     async fn start(&self, expressions: &[Arc<str>]) -> Option<Running> {
@@ -110,7 +115,7 @@ struct Running {
 impl Running {
     async fn start(expressions: &[Arc<str>]) -> Result<Self, JobSchedulerError> {
         let (send, beats) = mpsc::unbounded_channel();
-        let scheduler = JobScheduler::new_with_channel_size(CHANNEL).await?;
+        let scheduler = JobScheduler::new_with_channel_size(ROOM.0 + ROOM.1 * expressions.len()).await?;
         for cron in expressions {
             let (cron, send) = (cron.clone(), send.clone());
             let job = Job::new(cron.clone().as_ref(), move |_, _| {
@@ -174,5 +179,15 @@ mod tests {
         assert!(check_cron("0 */5 * *").is_err());
         assert!(check_cron("soon").is_err());
         assert!(check_cron("0 0 0 30 2 *").is_err(), "the 30th of February");
+    }
+
+    #[tokio::test]
+    async fn a_scheduler_that_has_nothing_to_beat_for_is_let_go() {
+        let (beats, _heard) = mpsc::unbounded_channel();
+        let metronome = Metronome::new(Arc::new(crate::clock::SystemClock), Metrics::new(), beats);
+        let mut scheduler = metronome.start(&[]).await;
+        assert!(scheduler.is_some());
+        assert_eq!(metronome.next(&mut scheduler).await, None);
+        assert!(scheduler.is_none(), "it would answer at once, for ever");
     }
 }
