@@ -206,7 +206,7 @@ async fn leave(ledger: &Ledger, clock: &HandClock, number: usize) {
 
 fn assignment(number: usize, provider: &Arc<Provider>) -> Assignment {
     Assignment {
-        settings: String::new(),
+        made_from: [0; 32],
         id: name(number),
         kind: Kind::RefreshToken,
         provider: provider.clone(),

@@ -37,6 +37,8 @@ async fn away(kind: FaultKind) {
     world.start().await;
     let fault = world.admin().fault(everywhere(kind));
     until("a refresh fails", async || (!world.logged("bot", "refresh_failed").await.is_empty()).then_some(())).await;
+    // What is durable is shown a moment later.
+    until("it is shown", async || (!world.view("bot").await["problem"].is_null()).then_some(())).await;
     let got = world.read("bot").await;
     assert_eq!(token(&got), seed.access_token.expose(), "static stability");
     let view = world.view("bot").await;

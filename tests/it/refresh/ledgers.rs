@@ -10,7 +10,7 @@ async fn a_journey_on_postgresql() {
     let postgres = Component::start("postgres.sh", &[("DURABLE", "1")]);
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
     let terms =
-        NewGrant { profile: Profile::StrictKillFamily, access_ttl: Duration::from_secs(4), ..NewGrant::default() };
+        NewGrant { profile: Profile::StrictKillFamily, access_ttl: Duration::from_secs(6), ..NewGrant::default() };
     let names: Vec<String> = (0..4).map(|number| format!("grant-{number}")).collect();
     let mut settings = String::new();
     let mut seeds = BTreeMap::new();

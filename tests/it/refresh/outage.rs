@@ -13,7 +13,7 @@ async fn fm15_a_vault_that_is_down_costs_no_reader_a_token() {
     let port = vault.text("url").rsplit(':').next().unwrap().to_owned();
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
     let terms =
-        NewGrant { profile: Profile::StrictKillFamily, access_ttl: Duration::from_secs(4), ..NewGrant::default() };
+        NewGrant { profile: Profile::StrictKillFamily, access_ttl: Duration::from_secs(10), ..NewGrant::default() };
     let mut settings = vault_settings(&vault);
     let names: Vec<String> = (0..3).map(|number| format!("grant-{number}")).collect();
     for name in &names {
