@@ -94,13 +94,16 @@ pub async fn settings_of_daemon(context: &Context) -> Result<(Loaded, References
     let theirs = daemon["settings"].as_str().map(Into::into);
     let bare = theirs.is_none();
     let (mut loaded, references) = settings(&Context { config: theirs, ..context.clone() })?;
+    let ledger = &mut Arc::make_mut(&mut loaded.config).ledger;
     if bare {
         // It runs without a file, and ours says nothing of its ledger.
-        loaded.config.ledger = Default::default();
+        *ledger = Default::default();
     }
-    if loaded.config.ledger.postgres.is_none() {
+    if ledger.postgres.is_none()
+        && let Some(path) = daemon["ledger"].as_str()
+    {
         // Its environment may have said where, which is not ours.
-        loaded.config.ledger.path = daemon["ledger"].as_str().map(Into::into).or(loaded.config.ledger.path);
+        ledger.path = Some(path.into());
     }
     Ok((loaded, references))
 }

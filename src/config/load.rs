@@ -5,6 +5,7 @@ use std::{
     io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use aws_lc_rs::digest;
@@ -24,7 +25,7 @@ const MOST_BYTES: u64 = 64 << 20;
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The settings; paths in them are absolute or relative to the working directory.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// Their file; `None` when there is none and the defaults hold.
     pub path: Option<PathBuf>,
     /// The first 12 hex digits of the file's SHA-256, so that people can tell which settings run. Empty without a file.
@@ -56,7 +57,7 @@ impl Places {
 pub fn load(path: Option<&Path>, providers: &[String]) -> Result<Loaded, Problems> {
     match locate(path)? {
         Some(path) => load_file(&path, providers),
-        None => Ok(Loaded { config: Config::default(), path: None, sha256_prefix: String::new() }),
+        None => Ok(Loaded { config: Arc::default(), path: None, sha256_prefix: String::new() }),
     }
 }
 
@@ -80,7 +81,7 @@ pub(super) fn load_bytes(path: &Path, bytes: Vec<u8>, providers: &[String]) -> R
     match check::check(path, &text, &providers) {
         Ok(mut config) if problems.is_empty() => {
             anchor(&mut config, &folder);
-            Ok(Loaded { config, path: Some(path.to_owned()), sha256_prefix })
+            Ok(Loaded { config: Arc::new(config), path: Some(path.to_owned()), sha256_prefix })
         }
         Ok(_) => Err(Problems(problems)),
         Err(Problems(more)) => {

@@ -21,7 +21,7 @@ pub use reference::{Finding, Lookup, References};
 pub use reload::{Judge, Outcome, Reload, Reloader};
 pub use shape::names_a_secret;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -129,7 +129,7 @@ pub struct Credential {
     pub uses: Option<Uses>,
     /// Endpoint, client, scopes and placeholders of its calls.
     #[serde(default)]
-    pub upstream: upstream::Settings,
+    pub upstream: Arc<upstream::Settings>,
 }
 
 impl Credential {

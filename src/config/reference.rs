@@ -252,7 +252,7 @@ mod tests {
              [credentials.a]\nprovider = \"x\"\nkind = \"pat\"\nupstream.with = { env = \"production\" }\n",
         )
         .unwrap();
-        let loaded = Loaded { config, path: None, sha256_prefix: String::new() };
+        let loaded = Loaded { config: std::sync::Arc::new(config), path: None, sha256_prefix: String::new() };
         let findings = References::new(None, Redactor::default()).check(&loaded);
         let shown: Vec<_> = findings.iter().map(|finding| (finding.path.as_str(), finding.problem.is_some())).collect();
         let wanted =

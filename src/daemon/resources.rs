@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use aws_lc_rs::digest;
+
 use super::{ByName, StartError, cuts, places};
 use crate::{
     catalogue::{self, Catalogue},
@@ -300,8 +302,9 @@ impl Resources {
             self.catalogue.text(&credential.provider),
             config.providers.as_ref(),
         );
+        let made_from = serde_json::to_vec(&made_from).expect("settings have only text keys");
         Ok(Assignment {
-            settings: serde_json::to_string(&made_from).expect("settings have only text keys"),
+            made_from: digest::digest(&digest::SHA256, &made_from).as_ref().try_into().expect("SHA-256 has 32 bytes"),
             id: id.clone(),
             kind: credential.kind,
             provider,
@@ -315,7 +318,7 @@ impl Resources {
             readers: credential.readers.clone().unwrap_or_default().into(),
             scopes: credential.scopes.clone().into(),
             offer: credential.offer().map(Arc::new),
-            upstream: Arc::new(credential.upstream.clone()),
+            upstream: credential.upstream.clone(),
             expires_at: credential.expires_at,
             whole: None,
         })

@@ -147,6 +147,8 @@ impl Connection {
             .busy_timeout(Duration::from_secs(5))
             .pragma("trusted_schema", "OFF")
             .pragma("cell_size_check", "ON")
+            // KiB; what credd needs of the ledger it keeps in memory itself, and the operating system caches the file.
+            .pragma("cache_size", "-512")
             .disable_statement_logging();
         let options = match access {
             Access::Write => options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full),

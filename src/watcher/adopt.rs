@@ -2,7 +2,7 @@
 
 use futures_util::FutureExt;
 use jiff::Timestamp;
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use super::{Assignment, FromStore, LoadReason, Message, Shard, breadth, effects::Note, told::SECRET_MISSING};
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 
 impl Shard {
     /// Its settings changed: what is watched stays, and no watcher is dropped.
-    pub(super) async fn change(&mut self, assignment: Assignment) {
+    pub(super) async fn change(&mut self, assignment: Arc<Assignment>) {
         let id = assignment.id.clone();
         let now = self.house.clock.now();
         let Some(watched) = self.watched.get_mut(&id) else {

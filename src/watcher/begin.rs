@@ -54,7 +54,7 @@ impl Shard {
     /// Begins to watch: what the ledger knows is served at once.
     pub(super) async fn watch(
         &mut self,
-        assignment: Assignment,
+        assignment: Arc<Assignment>,
         record: Option<Box<Record>>,
         shown: Option<oneshot::Sender<()>>,
         first_look: Option<oneshot::Sender<()>>,
@@ -99,7 +99,7 @@ impl Shard {
             facts(watched.life.generation, &material, &watched.assignment, Origin::HomeStore, now.wall)
         });
         self.owns(&watched);
-        self.watched.insert(id.clone(), watched);
+        self.watched.insert(id.clone(), Box::new(watched));
         if let Some(facts) = facts {
             self.happen(&id, Event::Loaded(facts), Note::of("loaded", Trigger::Recovery)).await;
         }

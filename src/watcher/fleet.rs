@@ -72,7 +72,7 @@ pub struct Fleet {
     asks: Asks,
     tasks: Vec<JoinHandle<()>>,
     followers: HashMap<String, CancellationToken>,
-    watched: BTreeMap<CredentialId, Assignment>,
+    watched: BTreeMap<CredentialId, Arc<Assignment>>,
     records: HashMap<CredentialId, Record>,
     beats: Option<CancellationToken>,
     stop: CancellationToken,
@@ -119,8 +119,8 @@ async fn tend(mut shard: Shard, stop: CancellationToken) {
             return;
         }
         shard.deadlines.clear();
-        let (leaving, lost): (Vec<Watched>, Vec<Watched>) =
-            shard.watched.drain().map(|(_, watched)| watched).partition(|watched| watched.leaving);
+        let (leaving, lost): (Vec<_>, Vec<_>) =
+            shard.watched.drain().map(|(_, watched)| *watched).partition(|watched| watched.leaving);
         shard.lost.extend(lost.into_iter().map(|watched| watched.assignment));
         for Watched { assignment, .. } in leaving {
             // What its flight still brings is captured, should it come back.
@@ -205,8 +205,8 @@ impl Fleet {
     /// Watches exactly these from now on: what is new begins, what changed goes on under its new settings, what is
     /// gone is forgotten. Answers when all are published, with what the ledger knows of them.
     pub async fn watch(&mut self, assignments: Vec<Assignment>) -> FirstLooks {
-        let wanted: BTreeMap<CredentialId, Assignment> =
-            assignments.into_iter().map(|assignment| (assignment.id.clone(), assignment)).collect();
+        let wanted: BTreeMap<CredentialId, Arc<Assignment>> =
+            assignments.into_iter().map(|assignment| (assignment.id.clone(), Arc::new(assignment))).collect();
         let gone: Vec<CredentialId> = self.watched.keys().filter(|id| !wanted.contains_key(*id)).cloned().collect();
         // A cut is there before its whole sends readers to it, and goes when it does so no longer.
         let (gone_cuts, gone): (Vec<_>, Vec<_>) = gone.into_iter().partition(|id| id.whole().is_some());
@@ -221,11 +221,11 @@ impl Fleet {
                 inbox: self.inboxes[shard_of(&id, self.inboxes.len())].clone(),
             };
             if self.watched.contains_key(&id) {
-                if self.watched.get(&id).is_some_and(|watched| watched.settings == assignment.settings) {
+                if self.watched.get(&id).is_some_and(|watched| watched.made_from == assignment.made_from) {
                     continue;
                 }
                 self.house.stores.settle(&id, home, None);
-                self.send(&id, Message::Change(Box::new(assignment.clone())));
+                self.send(&id, Message::Change(assignment.clone()));
             } else {
                 let record = self.records.remove(&id).map(Box::new);
                 turns.push((Turn::of(record.as_deref()), id.clone()));
@@ -239,12 +239,14 @@ impl Fleet {
                 });
                 let (shown, is_shown) = oneshot::channel();
                 published.push(is_shown);
-                let assignment = Box::new(assignment.clone());
+                let assignment = assignment.clone();
                 self.send(&id, Message::Watch { assignment, record, shown: Some(shown), first_look });
             }
             self.watched.insert(id, assignment);
         }
         gone_cuts.iter().for_each(|id| self.forget(id));
+        // What was taken out leaves its room behind.
+        self.records.shrink_to_fit();
         self.follow_stores();
         self.keep_time();
         self.count();
@@ -343,7 +345,7 @@ impl Fleet {
 
     /// What is watched now.
     pub fn assignments(&self) -> impl Iterator<Item = &Assignment> {
-        self.watched.values()
+        self.watched.values().map(AsRef::as_ref)
     }
 
     /// Starts no new flight, brings those that are out home, and ends. Bounded by the budget of a flight.

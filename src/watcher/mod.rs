@@ -76,7 +76,7 @@ const AFTER_A_PANIC: Duration = Duration::from_secs(1);
 enum Message {
     /// Watch this credential, from what the ledger knows of it.
     Watch {
-        assignment: Box<Assignment>,
+        assignment: Arc<Assignment>,
         record: Option<Box<Record>>,
         /// Told when it is published.
         shown: Option<oneshot::Sender<()>>,
@@ -86,7 +86,7 @@ enum Message {
     /// there, done.
     TakeUp(CredentialId, Option<oneshot::Sender<()>>),
     /// Its settings changed.
-    Change(Box<Assignment>),
+    Change(Arc<Assignment>),
     /// Its settings are gone.
     Forget(CredentialId),
     /// The home store has another version of it.
@@ -146,14 +146,14 @@ impl LoadReason {
 struct Shard {
     number: u16,
     house: Arc<House>,
-    watched: HashMap<CredentialId, Watched>,
+    watched: HashMap<CredentialId, Box<Watched>>,
     deadlines: Deadlines,
     /// Steps of the clock that were taken over, and whether it was doubted, when this shard last looked.
     time: (SignedDuration, bool),
     /// The cuts of each whole.
     cuts: HashMap<CredentialId, BTreeSet<CredentialId>>,
     /// Those of a life that ended in a panic: they begin anew from the ledger.
-    lost: Vec<Assignment>,
+    lost: Vec<Arc<Assignment>>,
     /// Refresh requests of this shard that are out.
     air: TaskTracker,
     inbox: mpsc::UnboundedReceiver<Message>,
@@ -305,13 +305,13 @@ impl Shard {
     async fn receive(&mut self, message: Message) {
         match message {
             Message::Watch { assignment, record, shown, first_look } => {
-                self.watch(*assignment, record, shown, first_look).await;
+                self.watch(assignment, record, shown, first_look).await;
             }
             Message::TakeUp(id, taken_up) => {
                 self.take_up(&id).await;
                 taken_up.into_iter().for_each(|taken_up| _ = taken_up.send(()));
             }
-            Message::Change(assignment) => self.change(*assignment).await,
+            Message::Change(assignment) => self.change(assignment).await,
             Message::Forget(id) => self.forget(&id).await,
             Message::StoreChanged(id) => self.load(&id, LoadReason::Changed),
             // Seen on the way to whatever is due.

@@ -123,7 +123,7 @@ impl Shard {
             return;
         }
         let (outcome, verdict) = {
-            let Assignment { provider, kind, upstream, .. } = &watched.assignment;
+            let Assignment { provider, kind, upstream, .. } = watched.assignment.as_ref();
             interpret::probe(provider, *kind, upstream, &look)
         };
         let dead = |verdict: &crate::credential::Verdict| {

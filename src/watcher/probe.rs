@@ -92,7 +92,7 @@ impl Shard {
 
     /// A rule is missing: counted, and kept for whoever writes it.
     pub(super) fn unclassified(&self, watched: &Watched, surface: Surface, reply: &Reply) {
-        let Assignment { provider, kind, .. } = &watched.assignment;
+        let Assignment { provider, kind, .. } = watched.assignment.as_ref();
         let class = format!("{}xx", reply.status / 100);
         self.house.metrics.credd_upstream_unclassified_total.with_label_values(&[&provider.name, &class]).inc();
         let (presented, now) = (presented(*kind, surface), self.house.clock.now().wall);

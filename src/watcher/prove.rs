@@ -24,7 +24,7 @@ use crate::{
 
 /// Loads and proves one credential: a severity and a sentence. No refresh token is presented, because that may spend it.
 pub async fn prove(assignment: &Assignment, upstream: &dyn Upstream, clock: &dyn Clock) -> (&'static str, String) {
-    let remedy = || Watched::new(assignment.clone(), SignedDuration::ZERO).remedy();
+    let remedy = || Watched::new(Arc::new(assignment.clone()), SignedDuration::ZERO).remedy();
     let material = match assignment.at_home().await {
         Ok(loaded) => loaded.material,
         Err(error @ (StoreError::NotFound { .. } | StoreError::Malformed { .. })) => {

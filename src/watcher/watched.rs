@@ -20,8 +20,8 @@ use crate::{
 /// What the settings say of one credential, resolved: everything a shard needs to watch it.
 #[derive(Clone, Debug)]
 pub struct Assignment {
-    /// The settings that it was made from, as text: equal means that nothing changed. Holds no secret.
-    pub settings: String,
+    /// SHA-256 of the settings that it was made from: equal means that nothing changed.
+    pub made_from: [u8; 32],
     /// Its name.
     pub id: CredentialId,
     /// How it comes to a value.
@@ -68,7 +68,7 @@ impl Assignment {
 /// What the shard keeps of a credential.
 #[derive(Debug)]
 pub(super) struct Watched {
-    pub assignment: Assignment,
+    pub assignment: Arc<Assignment>,
     pub life: Lifecycle,
     /// The sum of the clock's steps that its dates have moved along with.
     pub stepped: SignedDuration,
@@ -164,7 +164,7 @@ pub(super) struct Waiting {
 }
 
 impl Watched {
-    pub fn new(assignment: Assignment, stepped: SignedDuration) -> Self {
+    pub fn new(assignment: Arc<Assignment>, stepped: SignedDuration) -> Self {
         Self {
             assignment,
             life: Lifecycle::default(),
