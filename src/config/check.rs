@@ -101,12 +101,6 @@ impl Values<'_> {
         if bad.contains(&path) {
             return None;
         }
-        let mut leaves = leaves(&value, &self.bad, &path);
-        // Words, numbers and the like were judged by their schema; only texts may still be of a wrong form.
-        leaves.retain(|leaf| {
-            node_at(self.schema, &self.document.root, &format!("{path}{leaf}"))
-                .is_some_and(|node| is_free(resolve(self.schema, node).0))
-        });
         for bad in &bad {
             let fits = node_at(self.schema, &self.document.root, bad).and_then(|node| stand_in(self.schema, node));
             replace(&mut value, &bad[path.len()..], fits);
@@ -115,6 +109,12 @@ impl Values<'_> {
             Ok(part) => return Some(part),
             Err(error) => error.to_string(),
         };
+        let mut leaves = leaves(&value, &self.bad, &path);
+        // Words, numbers and the like were judged by their schema; only texts may still be of a wrong form.
+        leaves.retain(|leaf| {
+            node_at(self.schema, &self.document.root, &format!("{path}{leaf}"))
+                .is_some_and(|node| is_free(resolve(self.schema, node).0))
+        });
         let before = self.bad.len();
         for leaf in leaves {
             // serde tells what is missing after all that is there, so nothing is left to find.
