@@ -296,7 +296,8 @@ impl Ledger {
         let mut kept = reader.take();
         loop {
             let fresh = kept.is_none();
-            let attempt = async {
+            // Boxed once it is its turn: thousands wait for theirs at a start.
+            let attempt = Box::pin(async {
                 let mut conn = match kept.take() {
                     Some(conn) => conn,
                     None => self.0.opener.connect(Access::Read).await?,
@@ -305,7 +306,7 @@ impl Ledger {
                 let answer = work(&mut conn).await?;
                 conn.rollback().await?;
                 Ok::<_, sqlx::Error>((answer, conn))
-            };
+            });
             let outcome = tokio::select! {
                 outcome = attempt => outcome,
                 () = self.0.clock.sleep(PATIENCE) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),

@@ -2,6 +2,7 @@
 
 mod accept;
 mod body;
+mod ending;
 mod patience;
 mod problem;
 mod pulse;

@@ -24,6 +24,7 @@ use tower::ServiceExt;
 use super::{
     Caller, Listener,
     accept::{Accepting, Party},
+    ending::{Ending, Stage},
     patience::{Patient, Phase},
 };
 use crate::clock::Clock;
@@ -67,7 +68,7 @@ impl Default for Limits {
 /// A request's head and a connection's buffer may have that many bytes.
 const BUFFER: usize = 16 * 1024;
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-type: text/plain\r\n\
     content-length: 22\r\nconnection: close\r\n\r\ntoo many connections.\n";
@@ -83,7 +84,7 @@ where
 {
     let places = Places::default();
     let connections = TaskTracker::new();
-    let cut = CancellationToken::new();
+    let ending = Arc::new(Ending::default());
     let mut accepting = Accepting::new(listener, clock.clone());
     loop {
         let (mut io, caller) = tokio::select! {
@@ -99,16 +100,16 @@ where
             });
             continue;
         };
-        let connection = connection(io, service(caller), limits, clock.clone(), stop.clone());
-        let cut = cut.clone();
+        let connection = connection(io, service(caller), limits, clock.clone(), ending.clone());
         connections.spawn(async move {
             let _place = place;
-            tokio::select! { () = cut.cancelled() => {}, () = connection => {} }
+            connection.await;
         });
     }
     drop(accepting);
     connections.close();
-    tokio::select! { () = connections.wait() => {}, () = clock.sleep(limits.drain) => cut.cancel() }
+    ending.reach(Stage::Drain);
+    tokio::select! { () = connections.wait() => {}, () = clock.sleep(limits.drain) => ending.reach(Stage::Cut) }
     connections.wait().await;
 }
 
@@ -135,7 +136,7 @@ fn connection<Io, S, B>(
     service: S,
     limits: Limits,
     clock: Arc<dyn Clock>,
-    stop: CancellationToken,
+    ending: Arc<Ending>,
 ) -> impl Future<Output = ()>
 where
     Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
@@ -150,15 +151,7 @@ where
     });
     async move {
         let connection = http1::Builder::new().max_buf_size(BUFFER).serve_connection(io, service);
-        let mut connection = std::pin::pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = ended {
+        if let Err(error) = ending.serve(connection).await {
             // Peers hang up, dawdle and babble: their affair.
             tracing::debug!(%error, "a connection ended early");
         }
