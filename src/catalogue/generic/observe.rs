@@ -322,8 +322,8 @@ impl<'a> Observed<'a> {
                 if let Some(code) = EMBEDDED_CODE.find(text) {
                     self.say(&place, code.as_str(), false);
                 }
-                for code in NAMED_CODE.find_iter(text).take(4).filter(|code| code.len() < text.len()) {
-                    self.say(&place, code.as_str(), false);
+                for code in named_codes(text).take(4).filter(|code| code.len() < text.len()) {
+                    self.say(&place, code, false);
                 }
                 let text = last_part(text);
                 let number = text.parse::<u16>().ok().filter(|n| (400..600).contains(n));
@@ -348,12 +348,19 @@ fn last_part(text: &str) -> &str {
     part.filter(|part| !part.is_empty() && !text.contains(char::is_whitespace)).unwrap_or(text)
 }
 
+/// Names of errors that stand inside a sentence, as programs write them.
+fn named_codes(text: &str) -> impl Iterator<Item = &str> {
+    const ENDS: [&str; 9] =
+        ["Error", "Exception", "Fault", "Expired", "Revoked", "Denied", "Invalid", "Signature", "NotFound"];
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| {
+        let stem = || ENDS.iter().find_map(|end| word.strip_suffix(end));
+        word.starts_with(|first: char| first.is_ascii_uppercase())
+            && stem().is_some_and(|stem| (3..=41).contains(&stem.len()))
+            && word.bytes().all(|byte| byte.is_ascii_alphabetic())
+    })
+}
+
 static PAIR: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#""([A-Za-z_.\-]{1,40})"\s*:\s*"((?:[^"\\]|\\.){0,600})"?"#).expect("constant"));
-/// Names of errors that stand inside a sentence, as programs write them.
-static NAMED_CODE: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"\b[A-Z][A-Za-z]{2,40}(?:Error|Exception|Fault|Expired|Revoked|Denied|Invalid|Signature|NotFound)\b")
-        .expect("constant")
-});
 /// Codes that stand inside a sentence.
 static EMBEDDED_CODE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\bAADSTS\d{4,8}\b").expect("constant"));

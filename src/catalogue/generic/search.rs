@@ -1,7 +1,7 @@
 //! Finds the lexicon's entries in words, fast: one automaton over the literals without which no entry can match says
 //! which entries are worth their own regular expression. There are few for any one text.
 
-use std::sync::LazyLock;
+use std::{cmp::Reverse, collections::BTreeMap, sync::LazyLock};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use regex::bytes::{Regex, RegexBuilder};
@@ -15,43 +15,68 @@ use super::lexicon::ENTRIES;
 /// A set of entries, by their index.
 pub type Entries = u128;
 
+/// How many literals must be there together.
+const TOGETHER: usize = 3;
+
 struct Search {
     /// Each entry's expression. All in one would have more states than any cache holds, and be slow.
     expressions: Vec<Regex>,
     /// Literals of all of them.
     literals: AhoCorasick,
-    /// Which entries a literal stands for.
-    of: Vec<Entries>,
+    /// For which entries a literal is the first, the second … that must be there.
+    of: Vec<[Entries; TOGETHER]>,
     /// Entries of which no literal is certain.
     always: Entries,
 }
 
 static SEARCH: LazyLock<Search> = LazyLock::new(|| {
-    let (mut expressions, mut literals, mut of, mut always) = (Vec::new(), Vec::<Vec<u8>>::new(), Vec::new(), 0);
+    let (mut expressions, mut always) = (Vec::new(), 0);
+    let mut of = BTreeMap::<Vec<u8>, [Entries; TOGETHER]>::new();
     for (at, entry) in ENTRIES.iter().enumerate() {
         let expression = entry.expression();
         let mut parser = ParserBuilder::new().unicode(false).utf8(false).build();
-        match certain(&parser.parse(&expression).expect("constant patterns")) {
-            Some(certain) => {
-                for literal in certain {
-                    let place = literals.iter().position(|known| *known == literal).unwrap_or_else(|| {
-                        literals.push(literal);
-                        of.push(0);
-                        literals.len() - 1
-                    });
-                    of[place] |= 1 << at;
+        for mut sets in branches(&parser.parse(&expression).expect("constant patterns")) {
+            // The longest are the rarest.
+            sets.sort_by_key(|set| Reverse(shortest(set)));
+            let Some(rarest) = sets.first() else {
+                always |= 1 << at;
+                continue;
+            };
+            for place in 0..TOGETHER {
+                for literal in sets.get(place).unwrap_or(rarest) {
+                    of.entry(literal.clone()).or_default()[place] |= 1 << at;
                 }
             }
-            None => always |= 1 << at,
         }
         expressions.push(RegexBuilder::new(&expression).unicode(false).build().expect("constant patterns"));
     }
-    let automaton = AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).build(&literals);
-    Search { expressions, literals: automaton.expect("constant patterns"), of, always }
+    // A table of all steps would be larger than the caches, and slower.
+    let automaton = AhoCorasick::builder().kind(Some(AhoCorasickKind::ContiguousNFA)).build(of.keys());
+    Search { expressions, literals: automaton.expect("constant patterns"), of: of.into_values().collect(), always }
 });
 
+/// Of these, one is there.
+type Literals = Vec<Vec<u8>>;
+
+fn shortest(set: &Literals) -> usize {
+    set.iter().map(Vec::len).min().unwrap_or_default()
+}
+
+/// The ways in which an expression can be found: for each, sets of literals of which one each is there.
+fn branches(hir: &Hir) -> Vec<Vec<Literals>> {
+    match hir.kind() {
+        HirKind::Capture(capture) => branches(&capture.sub),
+        HirKind::Alternation(parts) => parts.iter().flat_map(branches).collect(),
+        HirKind::Concat(parts) => {
+            // A blank is everywhere.
+            vec![parts.iter().filter_map(certain).filter(|set| shortest(set) > 1).collect()]
+        }
+        _ => vec![certain(hir).into_iter().collect()],
+    }
+}
+
 /// Literals of which every match holds at least one; `None` where there is no such set.
-fn certain(hir: &Hir) -> Option<Vec<Vec<u8>>> {
+fn certain(hir: &Hir) -> Option<Literals> {
     match hir.kind() {
         HirKind::Literal(literal) => Some(vec![literal.0.to_vec()]),
         HirKind::Capture(capture) => certain(&capture.sub),
@@ -61,9 +86,7 @@ fn certain(hir: &Hir) -> Option<Vec<Vec<u8>>> {
             sets.map(|sets| sets.into_iter().flatten().collect())
         }
         // The longest is the rarest.
-        HirKind::Concat(parts) => {
-            parts.iter().filter_map(certain).max_by_key(|set| set.iter().map(Vec::len).min().unwrap_or_default())
-        }
+        HirKind::Concat(parts) => parts.iter().filter_map(certain).max_by_key(shortest),
         _ => None,
     }
 }
@@ -71,10 +94,12 @@ fn certain(hir: &Hir) -> Option<Vec<Vec<u8>>> {
 /// The entries that may be found in some words.
 pub fn candidates(words: &str) -> Entries {
     let search = &*SEARCH;
-    search
-        .literals
-        .find_overlapping_iter(words)
-        .fold(search.always, |found, literal| found | search.of[literal.pattern().as_usize()])
+    let mut found = [0; TOGETHER];
+    for literal in search.literals.find_overlapping_iter(words) {
+        let of = &search.of[literal.pattern().as_usize()];
+        found.iter_mut().zip(of).for_each(|(found, of)| *found |= of);
+    }
+    found.into_iter().fold(Entries::MAX, |all, some| all & some) | search.always
 }
 
 /// Whether an entry, by its index, is found in some words.
@@ -86,6 +111,9 @@ pub fn says(entry: usize, words: &str) -> bool {
 pub fn place(entry: usize, words: &str, raw: &str) -> usize {
     /// A quotation from the beginning shows what stands before this.
     const NEAR: usize = 100;
+    if raw.len() <= NEAR {
+        return 0;
+    }
     let found = SEARCH.expressions[entry].find(words.as_bytes()).map(|found| found.start());
     let first = found.and_then(|start| words.get(start..)?.split(' ').next());
     let at = first.and_then(|word| raw.to_ascii_lowercase().find(word)).filter(|at| *at > NEAR);
