@@ -99,9 +99,8 @@ const STEMS: [&str; 26] = [
 ];
 
 /// All of them in one search: replies have many members.
-static IN_NAMES: LazyLock<AhoCorasick> = LazyLock::new(|| {
-    AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).build(STEMS).expect("constant patterns")
-});
+static IN_NAMES: LazyLock<AhoCorasick> =
+    LazyLock::new(|| AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).build(STEMS).expect("constant patterns"));
 
 /// A member's name without case and punctuation.
 pub fn key(name: &str) -> String {
