@@ -5,7 +5,12 @@ use std::sync::LazyLock;
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
 /// Members that carry codes or words of an error, without case and punctuation.
-const SPEAKING: [&str; 60] = [
+const SPEAKING: [&str; 65] = [
+    "moreinformation",
+    "moreinfo",
+    "troubleshoot",
+    "errorclass",
+    "class",
     "info",
     "response",
     "note",

@@ -176,6 +176,7 @@ fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str, words:
         {
             Finding::of(CredentialExpired, "expired")
         }
+        Meaning::Skew if name == "signature_expired" && grant => Finding::of(CredentialRevoked, "expired"),
         Meaning::Skew => Finding::of(ClientMisconfigured, name).retryable(true).no_human(),
         Meaning::Dead | Meaning::DeadGrant => Finding::of(CredentialRevoked, name),
         // What a cache has forgotten was never said to be over; a token that is minted anew will be in it.
