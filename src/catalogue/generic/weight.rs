@@ -55,8 +55,8 @@ pub fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
         }
         // An invitation is revoked too.
         let whose = ["account", "user", "access", "app", "authori", "consent", "webhook", "no service", "team", "hook"];
-        if name == "revoked"
-            && statement.words.contains("revoked")
+        if (name == "expired_or_revoked"
+            || (name == "revoked" && ["revoked", "no longer"].iter().any(|of| statement.words.contains(of))))
             && !named
             && !whole
             && !whose.iter().any(|noun| statement.words.contains(noun))
@@ -66,6 +66,15 @@ pub fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
     }
     // Nobody whom we write to, but we are blocked.
     if name == "blocked_by_recipient" && (observed.status() == 401 || token_endpoint) {
+        return false;
+    }
+    // The account that money or words go to is not the one that asks.
+    let theirs = ["destination", "recipient", "beneficiary", "payee", "counterparty", "receiver", "cardholder"];
+    if matches!(name, "account_blocked" | "account_locked" | "revoked")
+        && !token_endpoint
+        && observed.status() != 401
+        && observed.statements.iter().any(|said| theirs.iter().any(|of| said.words.contains(of)))
+    {
         return false;
     }
     // A payment's authorization is cancelled too.
