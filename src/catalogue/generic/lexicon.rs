@@ -95,7 +95,7 @@ pub static ENTRIES: &[Entry] = &[
     entry(
         "project_unknown",
         Config,
-        r"project (?:\w+ )?(?:not found|does not exist|doesnt exist)|consumer invalid|(?:principal|application|resource)(?: \w+){0,8} (?:was |is )?not found in the (?:tenant|directory)|(?:project|app|application|client)(?: \w+){0,12} not (?:been )?linked|not registered (?:on|in|with|for) (?:the |this |your )?(?:app|application|client|tenant)\b|client id (?:is )?not registered|(?:invalid|unknown|incorrect|wrong) merchant (?:account|id)\b",
+        r"project (?:\w+ )?(?:not found|does not exist|doesnt exist)|consumer invalid|(?:principal|application|resource)(?: \w+){0,8} (?:was |is )?not found in the (?:tenant|directory)|(?:project|app|application|client)(?: \w+){0,12} not (?:been )?linked|not registered (?:on|in|with|for) (?:the |this |your )?(?:app|application|client|tenant)\b|client id (?:is )?not registered|(?:invalid|unknown|incorrect|wrong) merchant (?:account|id)\b|tenant (?:\w+ ){1,4}not found\b",
     ),
     entry(
         "authorization_scheme",
@@ -110,7 +110,7 @@ pub static ENTRIES: &[Entry] = &[
     entry(
         "client_credentials",
         Config,
-        r"(?:missing|invalid|incorrect|bad|wrong|unknown)(?: or (?:missing|invalid|incorrect))? client (?:id|secret|identifier)\b|app ?secret ?proof|secret hash|client (?:\w+ ){0,2}(?:does not|doesnt) exist|not exist client",
+        r"(?:missing|invalid|incorrect|bad|wrong|unknown)(?: or (?:missing|invalid|incorrect))? client (?:id|secret|identifier)\b|app ?secret ?proof|secret hash|client (?:\w+ ){0,2}(?:does not|doesnt) exist|not exist client|^(?:the |this )?(?:provided |given |supplied |refresh |access |authorization )*(?:token|grant|code) (?:is |was )?(?:not (?:linked|issued|bound|assigned|granted) to|(?:issued|bound|linked) (?:to|for) (?:another|a different|other)) ",
     ),
     entry(
         "listed_causes",
@@ -131,11 +131,6 @@ pub static ENTRIES: &[Entry] = &[
         "refresh_token_reused",
         DeadGrant,
         r"refresh token.*(?:already|reus|replay|previously used|rotated|stale|consumed)|(?:reuse|replay)(?:d| of)? .*refresh token|token reuse",
-    ),
-    entry(
-        "other_clients_token",
-        Config,
-        r"^(?:the |this )?(?:provided |given |supplied |refresh |access |authorization )*(?:token|grant|code) (?:is |was )?(?:not (?:linked|issued|bound|assigned|granted) to|(?:issued|bound|linked) (?:to|for) (?:another|a different|other)) ",
     ),
     entry(
         "refresh_token_dead",
@@ -176,7 +171,7 @@ pub static ENTRIES: &[Entry] = &[
     entry(
         "not_for_this_account",
         Feature,
-        r"not available (?:for|to|on|in) (?:your|this) (?:account|organi[sz]ation|workspace|project|application|app|key|channel|tenant)\b|(?:apis?|features?|endpoints?|functionality) (?:has been |is |was )?(?:disabled|turned off|switched off) by\b|not enabled for (?:this|your|the) (?:organi[sz]ation|org|account|workspace|tenant)\b|disabled for (?:this |your |the )?(?:organi[sz]ation|org|workspace|tenant)\b",
+        r"not available (?:for|to|on|in) (?:your|this) (?:account|organi[sz]ation|workspace|project|application|app|key|channel|tenant)\b|(?:apis?|features?|endpoints?|functionality) (?:has been |is |was )?(?:disabled|turned off|switched off) by\b|not enabled for (?:this|your|the) (?:organi[sz]ation|org|account|workspace|tenant)\b|disabled for (?:this |your |the )?(?:organi[sz]ation|org|workspace|tenant)\b|admin(?:istrator)?s? (?:has |have )?(?:disabled|turned off|switched off|blocked) (?:\w+ ){0,3}(?:apps|features?|apis?|services?|integrations|tokens|keys)\b|(?:tokens|keys|apis?|integrations) (?:are |is |have been |has been )(?:disabled|turned off|blocked) by (?:the |your |an? )?(?:\w+ )?(?:admin\w*|organi[sz]ation|policy|owner)\b",
     ),
     entry(
         "overloaded",

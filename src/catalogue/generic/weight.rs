@@ -64,6 +64,10 @@ pub fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
             return false;
         }
     }
+    // Whom one looks for, unless nobody else is spoken of.
+    if name == "rejected" && statement.words == "user not found" && !token_endpoint && observed.status() != 401 {
+        return false;
+    }
     // Nobody whom we write to, but we are blocked.
     if name == "blocked_by_recipient" && (observed.status() == 401 || token_endpoint) {
         return false;
@@ -162,6 +166,8 @@ pub fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
                 .iter()
                 .any(|noun| statement.words.contains(noun))
         }
+        // Some deeds want a proven address of whoever is known already.
+        400 if name == "interaction_required" && !token_endpoint && statement.words.contains("mail") => false,
         // A validation error may name anybody's organization.
         400 if name == "organization_unknown" => false,
         // A second factor is asked for even there.
