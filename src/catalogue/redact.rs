@@ -10,10 +10,10 @@ const LONGEST: usize = 160;
 /// Keys with a known beginning, addresses' queries, e-mail addresses, and any long run that words are not made of.
 static SECRET: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
-        r"(?i)\beyJ[a-z0-9_-]{8,}[a-z0-9_.-]*",
+        r"(?i-u)\beyJ[a-z0-9_-]{8,}[a-z0-9_.-]*",
         r"|\b(?:sk|pk|rk|whsec|gh[opusr]|github_pat|glpat|glsoat|xox[a-z]|xapp|ya29|shpat|shpss|hf|npm|pypi|dop_v1|secret|ntn|key|pat|AKIA|ASIA|AIza|SG)[-_.][a-z0-9_.+/=-]{6,}",
         r"|\b(?:AKIA|ASIA|AIza)[a-z0-9_-]{8,}",
-        r"|\?[^\s']+",
+        r"|(?u:\?[^\s']+)",
         r"|[a-z0-9._%+-]+@[a-z0-9.-]+",
         r"|[a-z0-9_+/=~.:-]{20,}",
     ))
@@ -51,7 +51,7 @@ pub fn code(text: &str) -> Option<String> {
     let form = !text.is_empty()
         && text.len() <= 64
         && text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'.' | b':' | b'/' | b'#'));
-    (form && quotation(text) == text).then(|| text.to_owned())
+    (form && (wordlike(text) || quotation(text) == text)).then(|| text.to_owned())
 }
 
 #[cfg(test)]

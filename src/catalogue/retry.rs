@@ -176,7 +176,7 @@ fn budget(observed: &Observed<'_>, described: &RateLimit, now: Timestamp) -> Opt
         } else if name.contains("reset") && limits(name) {
             let spent = match reply.header(&name.replace("reset-after", "remaining").replace("reset", "remaining")) {
                 Some(left) => nothing(left),
-                None => spent_somewhere().unwrap_or(reply.status == 429),
+                None => spent_somewhere().unwrap_or(true),
             };
             if spent { thousandth(name, value, now) } else { None }
         } else {

@@ -26,7 +26,8 @@ const NUMBERS: [&str; 12] = [
 ];
 
 /// Members that hold the words for it.
-const WORDS: [&str; 13] = [
+const WORDS: [&str; 14] = [
+    "statusmsg",
     "message",
     "msg",
     "errmsg",
@@ -75,19 +76,36 @@ impl Observed<'_> {
         let wrapped = object.iter().any(|(name, value)| {
             value.as_object().is_some_and(|inner| {
                 let name = key(name);
-                let envelope = ["response", "head", "header", "meta", "result"].iter().any(|of| name.ends_with(of));
+                let envelope = ["response", "resp", "head", "header", "meta", "result", "messages"]
+                    .iter()
+                    .any(|of| name.ends_with(of));
                 inner
                     .iter()
                     .any(|(name, value)| matches!(name.as_str(), "Error" | "error" | "Fault") && value.is_object())
                     || envelope && self.object_claims(inner)
             })
         });
+        // `{"messages": [{"status": "9", "error-text": …}]}`: nothing but errors.
+        let each = object.values().filter_map(Value::as_array).any(|list| {
+            let bad = |item: &Value| {
+                let errors = |(name, value): (&String, &Value)| key(name).starts_with("err") && value.is_string();
+                item.as_object().is_some_and(|item| item.iter().any(errors))
+            };
+            !list.is_empty() && list.iter().all(bad)
+        });
+        // `{"data": {"tokenRefresh": {"token": null, "errors": […]}}}`
+        let mutation = self.refusal.surface == Surface::Graphql
+            && object.get("data").and_then(Value::as_object).is_some_and(|data| {
+                data.values().any(|of| of.get("errors").and_then(Value::as_array).is_some_and(|list| !list.is_empty()))
+            });
         // `{"code": "IllegalAccessToken", "message": …}`
         let named = object.iter().any(|(name, value)| {
             key(name) == "code"
                 && value.as_str().is_some_and(|code| code.len() <= 64 && code.chars().any(char::is_alphabetic))
         });
         if wrapped
+            || each
+            || mutation
             || numbered(object)
             || (named && worded(object))
             || (self.refusal.surface == Surface::Probe && denies(object))
@@ -107,25 +125,26 @@ impl Observed<'_> {
                 "ok" | "success" | "succeeded" | "issuccess" | "successful" | "issuccessful" | "status"
             ) && value == &Value::Bool(false);
             // A job that failed is a thing with a name of its own.
-            let failed = matches!(name.as_str(), "status" | "result" | "stat" | "outcome" | "state")
-                && !object.contains_key("id")
-                && value.as_str().is_some_and(|word| {
-                    let bad = [
-                        "error",
-                        "err",
-                        "fail",
-                        "failed",
-                        "failure",
-                        "nok",
-                        "ko",
-                        "denied",
-                        "unauthorized",
-                        "limit",
-                        "exceeded",
-                    ];
-                    let words = normalise(word, true);
-                    words.split(' ').count() <= 5 && words.split(' ').any(|word| bad.contains(&word))
-                });
+            let failed =
+                matches!(name.as_str(), "status" | "result" | "resultcode" | "ack" | "stat" | "outcome" | "state")
+                    && !object.contains_key("id")
+                    && value.as_str().is_some_and(|word| {
+                        let bad = [
+                            "error",
+                            "err",
+                            "fail",
+                            "failed",
+                            "failure",
+                            "nok",
+                            "ko",
+                            "denied",
+                            "unauthorized",
+                            "limit",
+                            "exceeded",
+                        ];
+                        let words = normalise(word, true);
+                        words.split(' ').count() <= 5 && words.split(' ').any(|word| bad.contains(&word))
+                    });
             // Notes beside a good answer to our own question how the token is.
             let noted = self.refusal.surface == Surface::Probe
                 && matches!(name.as_str(), "messages" | "warnings")
@@ -172,6 +191,7 @@ fn numbered(object: &Map<String, Value>) -> bool {
     let number = |value: &Value| value.as_i64().or_else(|| value.as_str()?.parse().ok());
     // Where 1 is success, 0 is none; whoever counts from 0 says "ok" beside it.
     let bad = |name: &str, code: i64| match name {
+        "status" if !object.contains_key("id") => code != 1 && !(200..300).contains(&code),
         "status" => code == 0 || (400..600).contains(&code),
         _ => code != 0 && code != 1 && !(200..300).contains(&code),
     };

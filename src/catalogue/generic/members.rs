@@ -1,7 +1,16 @@
 //! Where replies keep what they say: the names of members, headers and elements, whatever the envelope.
 
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+
 /// Members that carry codes or words of an error, without case and punctuation.
-const SPEAKING: [&str; 60] = [
+const SPEAKING: [&str; 65] = [
+    "moreinformation",
+    "moreinfo",
+    "troubleshoot",
+    "errorclass",
+    "class",
     "info",
     "response",
     "note",
@@ -94,15 +103,19 @@ const STEMS: [&str; 26] = [
     "komunikat",
 ];
 
+/// All of them in one search: replies have many members.
+static IN_NAMES: LazyLock<AhoCorasick> =
+    LazyLock::new(|| AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).build(STEMS).expect("constant patterns"));
+
 /// A member's name without case and punctuation.
 pub fn key(name: &str) -> String {
-    name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
+    name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }
 
 /// Whether a member speaks of the error.
 pub fn speaks(name: &str) -> bool {
     let key = key(name);
-    SPEAKING.contains(&key.as_str()) || key.ends_with("msg") || STEMS.iter().any(|stem| key.contains(stem))
+    SPEAKING.contains(&key.as_str()) || key.ends_with("msg") || IN_NAMES.is_match(&key)
 }
 
 /// Members whose insides are the caller's business, not the error's.

@@ -100,36 +100,24 @@ pub fn judge(observed: &Observed<'_>) -> Finding {
     if (200..300).contains(&status) && !observed.claims_error() {
         return by_status(observed, status);
     }
-    let candidates: Vec<_> = observed.statements.iter().map(|said| search::candidates(&said.words)).collect();
-    let mut left = candidates.iter().fold(0, |all, some| all | some);
-    let mut best = None;
-    while left != 0 && best.is_none() {
-        let entry = left.trailing_zeros() as usize;
-        left &= left - 1;
-        let says = |at: &usize| {
-            candidates[*at] >> entry & 1 == 1
-                && weight::counts(observed, *at, entry)
-                && search::says(entry, &observed.statements[*at].words)
-        };
-        best = (0..candidates.len()).find(says).map(|at| (entry, at));
-    }
-    match best {
-        Some((entry, at)) => {
-            let words = &observed.statements[at].words;
-            let finding = meaning(observed, ENTRIES[entry].meaning, ENTRIES[entry].name, words);
+    let candidates = search::candidates(observed.statements.iter().map(|said| said.words.as_str()));
+    let found = candidates
+        .into_iter()
+        .find(|(said, at)| said.is_in(&observed.statements[*at].words) && weight::counts(observed, *at, said.entry));
+    match found {
+        Some((phrasing, at)) => {
+            let said = &observed.statements[at];
+            let entry = &ENTRIES[phrasing.entry];
+            let finding = meaning(observed, entry.meaning, entry.name, &said.words);
             // A server in trouble says much; never that a person must act on a credential.
             if observed.refusal.reply.status >= 500 && finding.failure == Failure::CredentialRevoked {
                 return by_status(observed, status);
             }
             // A page proves no death, whoever wrote it.
-            if observed.form == Form::Html
-                && !observed.statements[at].header
-                && finding.failure == Failure::CredentialRevoked
-            {
+            if observed.form == Form::Html && !said.header && finding.failure == Failure::CredentialRevoked {
                 return Finding::of(Failure::CredentialRejected, "page");
             }
-            let said = &observed.statements[at];
-            Finding { statement: Some(at), from: search::place(entry, &said.words, &said.raw), ..finding }
+            Finding { statement: Some(at), from: phrasing.place(&said.words, &said.raw), ..finding }
         }
         None if observed.form == Form::Html => page::by_status(observed),
         None => by_status(observed, status),
@@ -188,6 +176,7 @@ fn meaning(observed: &Observed<'_>, meaning: Meaning, name: &'static str, words:
         {
             Finding::of(CredentialExpired, "expired")
         }
+        Meaning::Skew if name == "signature_expired" && grant => Finding::of(CredentialRevoked, "expired"),
         Meaning::Skew => Finding::of(ClientMisconfigured, name).retryable(true).no_human(),
         Meaning::Dead | Meaning::DeadGrant => Finding::of(CredentialRevoked, name),
         // What a cache has forgotten was never said to be over; a token that is minted anew will be in it.

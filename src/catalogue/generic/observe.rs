@@ -11,7 +11,7 @@ use super::{
     page,
     words::normalise,
 };
-use crate::catalogue::Refusal;
+use crate::catalogue::{Refusal, Surface};
 
 /// No more of a body is read; an error is not longer, and time stays linear.
 pub const CAP: usize = 64 * 1024;
@@ -22,6 +22,9 @@ const LONGEST: usize = 600;
 
 /// How pages without a frame begin.
 const PAGE: [&str; 6] = ["<head", "<body", "<title", "<h1", "<center", "<div"];
+
+/// What headers with a flag call an account, a key or a user that is dead.
+const STATES: [&str; 6] = ["-locked", "-suspended", "-deactivated", "-disabled", "-revoked", "-expired"];
 
 /// What a body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +162,10 @@ impl<'a> Observed<'a> {
                 _ if reply.status >= 400 && ["-otp", "2fa-", "-2fa", "-mfa"].iter().any(|of| name.contains(of)) => {
                     self.say(&place(), "mfa_required", true);
                 }
+                // `x-account-locked: true`
+                _ if value.eq_ignore_ascii_case("true") && STATES.iter().any(|state| name.ends_with(state)) => {
+                    self.say(&place(), name.trim_start_matches("x-"), true);
+                }
                 _ if tells_reason(name) && value.contains('%') => {
                     let plain = percent_decoded(&value.replace('+', " "));
                     self.say(&place(), &plain, true);
@@ -204,7 +211,14 @@ impl<'a> Observed<'a> {
             Form::Json => {
                 if let Some(json) = self.json.take() {
                     self.walk("body", &json, 0);
-                    if self.refusal.reply.status >= 400 && self.statements.iter().all(|said| said.header) {
+                    let mute = |observed: &Self| {
+                        observed.refusal.reply.status >= 400 && observed.statements.iter().all(|said| said.header)
+                    };
+                    // `{"data": [{"type": "api_error", "attributes": {"code": …}}]}`
+                    if let Some(data) = json.get("data").filter(|_| mute(self)) {
+                        self.walk("body data", data, 1);
+                    }
+                    if mute(self) {
                         self.whatever(&json);
                     }
                     self.json = Some(json);
@@ -221,7 +235,9 @@ impl<'a> Observed<'a> {
                 self.members(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())));
             }
             Form::Xml => {
-                for (name, value) in leaves(trimmed).take(MOST * 2) {
+                // Text that was quoted whole is text like any other.
+                let plain = trimmed.replace("<![CDATA[", "").replace("]]>", "");
+                for (name, value) in leaves(&plain).take(MOST * 2) {
                     self.member("body", name, &Value::from(value));
                 }
             }
@@ -282,7 +298,9 @@ impl<'a> Observed<'a> {
                     }
                 }
                 for (name, value) in object {
-                    let business = AWAY.contains(&name.as_str()) && value.get("error").is_none_or(Value::is_null);
+                    let business = AWAY.contains(&name.as_str())
+                        && value.get("error").is_none_or(Value::is_null)
+                        && !(self.refusal.surface == Surface::Graphql && name == "data");
                     if (value.is_object() || value.is_array()) && !business {
                         let inner = if depth == 0 && value.is_array() { name } else { place };
                         let inner = if depth == 0 && value.is_object() { name } else { inner };
@@ -322,8 +340,8 @@ impl<'a> Observed<'a> {
                 if let Some(code) = EMBEDDED_CODE.find(text) {
                     self.say(&place, code.as_str(), false);
                 }
-                for code in NAMED_CODE.find_iter(text).take(4).filter(|code| code.len() < text.len()) {
-                    self.say(&place, code.as_str(), false);
+                for code in named_codes(text).take(4).filter(|code| code.len() < text.len()) {
+                    self.say(&place, code, false);
                 }
                 let text = last_part(text);
                 let number = text.parse::<u16>().ok().filter(|n| (400..600).contains(n));
@@ -348,12 +366,19 @@ fn last_part(text: &str) -> &str {
     part.filter(|part| !part.is_empty() && !text.contains(char::is_whitespace)).unwrap_or(text)
 }
 
+/// Names of errors that stand inside a sentence, as programs write them.
+fn named_codes(text: &str) -> impl Iterator<Item = &str> {
+    const ENDS: [&str; 9] =
+        ["Error", "Exception", "Fault", "Expired", "Revoked", "Denied", "Invalid", "Signature", "NotFound"];
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| {
+        let stem = || ENDS.iter().find_map(|end| word.strip_suffix(end));
+        word.starts_with(|first: char| first.is_ascii_uppercase())
+            && stem().is_some_and(|stem| (3..=41).contains(&stem.len()))
+            && word.bytes().all(|byte| byte.is_ascii_alphabetic())
+    })
+}
+
 static PAIR: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#""([A-Za-z_.\-]{1,40})"\s*:\s*"((?:[^"\\]|\\.){0,600})"?"#).expect("constant"));
-/// Names of errors that stand inside a sentence, as programs write them.
-static NAMED_CODE: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"\b[A-Z][A-Za-z]{2,40}(?:Error|Exception|Fault|Expired|Revoked|Denied|Invalid|Signature|NotFound)\b")
-        .expect("constant")
-});
 /// Codes that stand inside a sentence.
 static EMBEDDED_CODE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\bAADSTS\d{4,8}\b").expect("constant"));

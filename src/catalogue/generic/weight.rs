@@ -49,10 +49,14 @@ pub fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
         {
             return false;
         }
+        // A query that is too old or wrong is none of ours.
+        if name == "listed_causes" && !named && !["account", "user"].iter().any(|of| statement.words.contains(of)) {
+            return false;
+        }
         // An invitation is revoked too.
         let whose = ["account", "user", "access", "app", "authori", "consent", "webhook", "no service", "team", "hook"];
-        if name == "revoked"
-            && statement.words.contains("revoked")
+        if (name == "expired_or_revoked"
+            || (name == "revoked" && ["revoked", "no longer"].iter().any(|of| statement.words.contains(of))))
             && !named
             && !whole
             && !whose.iter().any(|noun| statement.words.contains(noun))
@@ -60,8 +64,33 @@ pub fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
             return false;
         }
     }
+    // Whom one looks for, unless nobody else is spoken of.
+    if name == "rejected" && statement.words == "user not found" && !token_endpoint && observed.status() != 401 {
+        return false;
+    }
     // Nobody whom we write to, but we are blocked.
-    if name == "blocked_by_recipient" && observed.status() == 401 {
+    if name == "blocked_by_recipient" && (observed.status() == 401 || token_endpoint) {
+        return false;
+    }
+    // The account that money or words go to is not the one that asks.
+    let theirs = ["destination", "recipient", "beneficiary", "payee", "counterparty", "receiver", "cardholder"];
+    if matches!(name, "account_blocked" | "account_locked" | "revoked")
+        && !token_endpoint
+        && observed.status() != 401
+        && observed.statements.iter().any(|said| theirs.iter().any(|of| said.words.contains(of)))
+    {
+        return false;
+    }
+    // A payment's authorization is cancelled too.
+    if name == "authorization_withdrawn" && !token_endpoint && !matches!(observed.status(), 401 | 403) {
+        return false;
+    }
+    // Whoever wants to be asked again because a token is over, has said what is wrong with it.
+    if name == "interaction_required"
+        && statement.words.contains("expired")
+        && ["reauth", "re auth"].iter().any(|again| statement.words.contains(again))
+        && !["consent", "password", "factor", "mfa"].iter().any(|other| statement.words.contains(other))
+    {
         return false;
     }
     // The mere word "owner" is about rights where the status is, and nowhere else.
@@ -102,7 +131,10 @@ pub fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
         404 | 405 | 406 | 409 | 410 | 411..=418 | 422 if !token_endpoint => match meaning {
             Dead | DeadGrant | Expired | ExpiredOrDead => {
                 about_credential(&statement.words, meaning)
-                    || (meaning == Dead && statement.words.contains("your account"))
+                    || (meaning == Dead
+                        && (name == "reconnect"
+                            || (statement.words.contains("your account") && !statement.words.contains("pending"))
+                            || statement.words.contains("consent")))
             }
             Rate | Skew => true,
             // Subscriptions and plans are things too, which may be gone.
@@ -122,18 +154,31 @@ pub fn counts(observed: &Observed<'_>, at: usize, entry: usize) -> bool {
         // A bare "forbidden" repeats the status, and only there does it mean rights.
         400 | 401 if name == "forbidden" && !token_endpoint => false,
         // "Not authorized for this resource" under 401 is the status in words; under 403 it is about rights.
-        401 if name == "permission" && BARE.iter().any(|bare| statement.words.ends_with(bare)) => false,
+        401 if name == "permission"
+            && !names_user(&statement.words)
+            && BARE.iter().any(|bare| statement.words.ends_with(bare)) =>
+        {
+            false
+        }
         // A form may want somebody's password, or the secret of a webhook.
         400 if name == "credential_missing" && !token_endpoint => {
             ["token", "api", "auth", "credential", "bearer", "header", "sign", "session", "jwt"]
                 .iter()
                 .any(|noun| statement.words.contains(noun))
         }
+        // Some deeds want a proven address of whoever is known already.
+        400 if name == "interaction_required" && !token_endpoint && statement.words.contains("mail") => false,
         // A validation error may name anybody's organization.
         400 if name == "organization_unknown" => false,
-        402 => matches!(meaning, Unrelated),
+        // A second factor is asked for even there.
+        402 => meaning == Unrelated || (name == "interaction_required" && statement.words.contains("factor")),
         _ => true,
     }
+}
+
+/// Whether a sentence says which user it is about, and so knows him.
+fn names_user(words: &str) -> bool {
+    words.contains("user ") && !words.contains("user is not")
 }
 
 /// Sentences that any 401 may carry.
@@ -176,6 +221,7 @@ fn names_credential(statement: &Statement) -> bool {
 }
 
 fn about_credential(words: &str, meaning: Meaning) -> bool {
-    let nouns = ["token", "key", "credential", "session", "jwt", "webhook", "secret", "signature", "no service"];
+    let nouns =
+        ["token", "key", "credential", "session", "jwt", "webhook", "secret", "signature", "no service", "nonce"];
     matches!(meaning, Meaning::Rate | Meaning::Unavailable) || nouns.iter().any(|noun| words.contains(noun))
 }

@@ -15,7 +15,7 @@ pub fn normalise(text: &str, code: bool) -> String {
             before = ' ';
             continue;
         }
-        if let Some(plain) = plain(c) {
+        if let Some(plain) = (!c.is_ascii()).then(|| plain(c)).flatten() {
             words.push_str(plain);
         } else if c.is_alphanumeric() {
             let turn = code
@@ -23,6 +23,11 @@ pub fn normalise(text: &str, code: bool) -> String {
                 && (before.is_lowercase() || (before.is_uppercase() && chars.peek().is_some_and(|n| n.is_lowercase())));
             if turn {
                 words.push(' ');
+            }
+            if c.is_ascii() {
+                words.push(c.to_ascii_lowercase());
+                before = c;
+                continue;
             }
             for lower in c.to_lowercase() {
                 match plain(lower) {

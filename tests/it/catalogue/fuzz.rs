@@ -133,7 +133,7 @@ static DEATH: LazyLock<Regex> = LazyLock::new(|| {
         "|remov|terminat|closed|cancel|install|restrict|leak|compromis|exposed|rotat|replac|consent|approv|hasn|factor|mfa|2fa",
         "|2sv|otp|one.?time|sso|single|captcha|step.?up|interaction|log.?in|logged|log.?out|sign.?in|signed|re.?auth|rapt|password|verif",
         "|terms|conditional.access|polic|complian|device|archiv|frozen|user (?:denied|declin)|access.denied|declin|user.?authenticat|authentication level|deauthor|authoriz|claims|checkpoint",
-        "|timed.?out|taken.?down|confirmed user|account.state|no_(?:service|active_hooks|team)|webhook|secret.changed|must (?:be|re|change)|allowed\\W+for|not permitted|fully set|access evaluation|reuse",
+        "|timed.?out|taken.?down|confirmed user|account.state|no_(?:service|active_hooks|team)|webhook|secret.changed|must (?:be|re|change|authenticate)|not enabled|assurance|time frame|have token|allowed\\W+for|not permitted|fully set|access evaluation|reuse",
         "|(?:black|deny).?list|recycled|retired|destroyed|regenerat|reset|evict|purged|unlink|connect|on.hold|ended|membership|unverified|link (?:\\w+ )*again",
         "|deaktiv|gelöscht|suspen|bloqu|désactiv|supprim|desactiv|desativ|eliminad|excluíd|sospes|bloccat|disattivat|geblokkeerd|zablokowan|zawieszon|spärra|avstäng|devre dışı|engellen",
         "|отключ|удален|冻结|凍結|注销|封禁|차단|비활성|udløb|utløp|vanhentun|vyprš|lejárt|kedaluwarsa|dicabut|期限",
