@@ -104,11 +104,16 @@ impl Shard {
                 audit: vec![entry],
             };
             let must = note.flight.is_some() || note.value.is_some();
+            let incidents = transition.incidents.clone();
+            let older = self.house.untold.set_aside(&incidents);
             if let Err(error) = self.house.ledger.rotation().commit(transition).await {
                 if must {
+                    self.house.untold.add(older);
                     return Err(error);
                 }
-                // Nothing was spent: the picture in memory is the better one, and the next step writes it.
+                // Nothing was spent: the picture in memory is the better one, and the next step writes it. On-call is
+                // told by itself, because no later step would tell it again.
+                self.house.untold.add(incidents);
                 tracing::error!(credential = %id, %error, "the ledger did not take a step of the lifecycle");
             }
         }
@@ -137,7 +142,7 @@ impl Shard {
         if revived {
             self.revive_cuts(id).await;
         }
-        self.schedule(id);
+        self.schedule(id, now);
         Ok(())
     }
 

@@ -21,6 +21,7 @@ use super::{
     owners::Owners,
     stores::{Home, Stores},
     told::Told,
+    untold,
     watched::Watched,
     write_back,
 };
@@ -150,6 +151,7 @@ impl Fleet {
             stores: Stores::default(),
             owners: Owners::default(),
             told: Told::new(&open),
+            untold: Default::default(),
             unclassified: Default::default(),
             dice: parts.dice,
             boot_id: parts.boot_id,
@@ -169,6 +171,7 @@ impl Fleet {
             doors.push(door);
         }
         tasks.push(tokio::spawn(write_back::carry(house.clone(), stop.clone())));
+        tasks.push(tokio::spawn(untold::carry(house.clone(), stop.clone())));
         tasks.push(tokio::spawn(sweep(house.clone(), stop.clone())));
         let records = records.into_iter().map(|record| (record.id.clone(), record)).collect();
         let asks = Asks::new(doors, shard_of);
@@ -356,6 +359,7 @@ impl Fleet {
                 tracing::error!("a task of the watcher panicked");
             }
         }
+        self.house.untold.last_offer(&self.house).await;
     }
 }
 

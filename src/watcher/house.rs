@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     endpoint::{Admission, Endpoints},
-    owners, specimens, stores, told,
+    owners, specimens, stores, told, untold,
 };
 use crate::{
     clock::Clock,
@@ -32,6 +32,7 @@ pub(super) struct House {
     pub stores: stores::Stores,
     pub owners: owners::Owners,
     pub told: told::Told,
+    pub untold: untold::Untold,
     pub unclassified: specimens::Noted,
     /// Throws of 0 to 1; a source of its own, so that a simulation repeats itself.
     pub dice: Arc<dyn Fn() -> f64 + Send + Sync>,

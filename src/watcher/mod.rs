@@ -32,6 +32,7 @@ mod recovery;
 mod specimens;
 mod stores;
 mod told;
+mod untold;
 mod vouch;
 mod watched;
 mod way;
@@ -59,6 +60,7 @@ use uuid::Uuid;
 
 use self::{house::House, watched::Watched};
 use crate::{
+    clock::Now,
     credential::{CredentialId, Generation},
     ledger::Record,
     lifecycle::{Event, Trigger},
@@ -291,11 +293,12 @@ impl Shard {
         }
     }
 
-    /// Enters the credential's next deadline into the queue.
-    fn schedule(&mut self, id: &CredentialId) {
+    /// Enters the credential's next deadline into the queue: the next one after it was looked at. A step may have waited
+    /// for the ledger since, and what fell due meanwhile must not be passed over.
+    fn schedule(&mut self, id: &CredentialId, looked: Now) {
         let now = self.house.clock.now();
         let Some(watched) = self.watched.get_mut(id) else { return };
-        let next = watched.life.next_deadline(now, &watched.assignment.policy);
+        let next = watched.life.next_deadline(looked, &watched.assignment.policy);
         // What is due already and did not act waits for something else; look again soon, not at once.
         let next = next.map(|at| if at <= now.wall { now.wall + Duration::from_secs(1) } else { at });
         self.deadlines.set(id, watched.deadline, next);

@@ -27,6 +27,7 @@ mod stranger;
 mod twins;
 mod unclassified;
 mod unsaved;
+mod untold;
 mod uses;
 mod ways;
 mod words;
