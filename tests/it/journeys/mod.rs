@@ -1,6 +1,7 @@
 //! Whole journeys: what a user of credd lives through, from the settings file to the token in a reader's hand.
 
 mod alone;
+mod asker;
 #[cfg(feature = "aws")]
 mod aws;
 mod cached;
