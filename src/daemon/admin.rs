@@ -87,7 +87,7 @@ impl House for Operator {
     fn reload(&self) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async move {
             match self.reload.reload().await {
-                Some(Outcome::Applied) => Ok("the new settings are in force".into()),
+                Some(Outcome::Applied(changes)) => Ok(format!("the new settings are in force ({changes})")),
                 Some(Outcome::Unchanged) => Ok("the settings file says what is in force already".into()),
                 Some(Outcome::Kept(problems)) => Err(problems.to_string()),
                 None => Err("credd is stopping".into()),

@@ -10,6 +10,7 @@ mod commands;
 mod cuts;
 mod durable;
 mod ends;
+mod files;
 mod garbage;
 mod homes;
 mod lost;
