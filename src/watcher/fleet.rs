@@ -157,6 +157,7 @@ impl Fleet {
             boot_id: parts.boot_id,
             machine,
             flights: TaskTracker::new(),
+            unanswered: Default::default(),
             alive: parts.alive,
             secrets: parts.secrets,
         });

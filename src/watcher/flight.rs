@@ -6,7 +6,10 @@ use futures_util::FutureExt;
 use jiff::SignedDuration;
 use uuid::Uuid;
 
-use super::{Admission, Message, Shard, capture::capture, cuts, effects::Note, interpret, watched::LostFlight};
+use super::{
+    Admission, Message, Shard, capture::capture, cuts, effects::Note, interpret, promote::UNSAVED_AFTER,
+    watched::LostFlight,
+};
 use crate::{
     clock::Now,
     credential::{CredentialId, Failure, Fingerprint, Generation, Verdict},
@@ -35,6 +38,8 @@ pub(super) struct Landing {
     pub result: Result<Exchange, Unmakable>,
     /// Whether the token of a doubtful reply works, once the API was asked.
     pub works: Option<bool>,
+    /// Whether the ledger has its reply, if one came.
+    pub captured: bool,
 }
 
 impl Shard {
@@ -77,7 +82,9 @@ impl Shard {
             self.abort(id, verdict, trigger, None).await;
             return;
         }
-        if let Err(error) = self.house.ledger.rotation().preflight().await {
+        let house = self.house.clone();
+        let writable = async move { house.ledger.rotation().preflight().await };
+        if let Err(error) = self.house.patiently(writable).await {
             self.abort(id, unwritable(&error), trigger, None).await;
             return;
         }
@@ -128,12 +135,14 @@ impl Shard {
             };
             failpoint::reach("CP-11");
             let landed_at = house.clock.now();
-            if let Ok(Exchange::Replied(reply)) = &result {
-                capture(&house, &id, attempt, reply).await;
-            }
+            let captured = match &result {
+                Ok(Exchange::Replied(reply)) => capture(&house, &id, attempt, reply).await,
+                _ => true,
+            };
             failpoint::reach("CP-13");
-            let landing =
-                Box::new(Landing { attempt, target, presented, trigger, sent_at, landed_at, result, works: None });
+            let works = None;
+            let landing = Landing { attempt, target, presented, trigger, sent_at, landed_at, result, works, captured };
+            let landing = Box::new(landing);
             // The shard outlives its flights: the fleet drains them first.
             let _ = back.send(Message::Flown { id, landing });
         };
@@ -202,7 +211,8 @@ impl Shard {
                     self.superseded(id, attempt, trigger).await;
                     return;
                 }
-                self.promote(id, attempt, trigger, landing.sent_at, duration, *tokens).await;
+                let patience = if landing.captured { UNSAVED_AFTER } else { Duration::ZERO };
+                self.promote(id, attempt, trigger, landing.sent_at, duration, patience, *tokens).await;
             }
             interpret::Refreshed::Doubtful { .. } => {}
             interpret::Refreshed::No { verdict, commit } => {

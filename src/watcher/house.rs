@@ -1,7 +1,10 @@
 //! What all shards of a daemon share.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,7 +18,7 @@ use super::{
 use crate::{
     clock::Clock,
     credential::{CredentialId, Material, Secret},
-    ledger::Ledger,
+    ledger::{Ledger, LedgerError},
     metrics::Metrics,
     publish::Publisher,
     upstream::Upstream,
@@ -41,13 +44,44 @@ pub(super) struct House {
     pub machine: String,
     /// Requests and captures: a stop waits for them.
     pub flights: TaskTracker,
+    /// Writes for which nobody waits any more, and to which the ledger has not answered yet.
+    pub unanswered: Arc<AtomicUsize>,
     /// Told by each shard that it makes progress.
     pub alive: Arc<dyn Fn(u16) + Send + Sync>,
     /// Told of each secret that is served or presented.
     pub secrets: Arc<dyn Fn(&Secret) + Send + Sync>,
 }
 
+/// A shard waits so long for a write that it can do without: the others of the shard have waited with it.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 impl House {
+    /// Has something written, and waits for it as long as the ledger may be thought to be well. It is written all the
+    /// same if the ledger answers later, before everything that is asked of it from now on.
+    pub(super) async fn patiently(
+        &self,
+        write: impl Future<Output = Result<(), LedgerError>> + Send + 'static,
+    ) -> Result<(), LedgerError> {
+        let patience = if self.unanswered.load(Ordering::Relaxed) > 0 { Duration::ZERO } else { PATIENCE };
+        let mut write = Box::pin(write);
+        tokio::select! {
+            biased;
+            outcome = &mut write => return outcome,
+            () = self.clock.sleep(patience) => {}
+        }
+        let unanswered = self.unanswered.clone();
+        unanswered.fetch_add(1, Ordering::Relaxed);
+        tokio::spawn(async move {
+            if let Err(error) = write.await {
+                tracing::error!(%error, "the ledger did not take what nobody waited for any more");
+            }
+            unanswered.fetch_sub(1, Ordering::Relaxed);
+        });
+        let words =
+            format!("it has not answered for {} s; what it was asked is written if it does", PATIENCE.as_secs());
+        Err(LedgerError::Unwritable(words))
+    }
+
     pub(super) fn endpoints(&self) -> std::sync::MutexGuard<'_, Endpoints> {
         let mut endpoints = self.endpoints.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         endpoints.follow(self.clock.stepped());

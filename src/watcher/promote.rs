@@ -1,6 +1,6 @@
 //! The end of a flight that brought tokens: durable first, then published.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
 use uuid::Uuid;
@@ -10,7 +10,7 @@ use crate::{
     clock::Now,
     credential::{CredentialId, ExpirySource, Failure, Fingerprint, Generation, Material, Verdict},
     failpoint,
-    ledger::{FlightStep, LedgerError, NewValue, SUPERSEDED},
+    ledger::{FlightStep, LedgerError, NewValue, SUPERSEDED, Transition},
     lifecycle::{Event, Promoted, Trigger},
 };
 
@@ -18,6 +18,8 @@ use crate::{
 pub(super) const KEEP_PREVIOUS: SignedDuration = SignedDuration::from_hours(24);
 /// After so long without a durable write, a new value is published all the same, marked `unsaved`.
 pub(super) const UNSAVED_AFTER: Duration = Duration::from_secs(2);
+/// A shard that waits for the ledger shows that it lives so often.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 
 impl Shard {
     /// Makes the tokens of a flight the value of their credential.
@@ -28,6 +30,7 @@ impl Shard {
         trigger: Trigger,
         sent_at: Now,
         duration: Duration,
+        patience: Duration,
         tokens: crate::catalogue::Tokens,
     ) {
         let Some(watched) = self.watched.get(id) else { return };
@@ -81,26 +84,15 @@ impl Shard {
         if let Some(watched) = self.watched.get_mut(id) {
             watched.client = watched.presenting_client().map(str::to_owned);
         }
-        let mut pause = Duration::from_millis(250);
-        let began = self.house.clock.now();
-        loop {
-            match self.step(id, event.clone(), note.clone()).await {
-                Ok(()) => break,
-                Err(LedgerError::Fenced { .. }) => return self.superseded(id, attempt, trigger).await,
-                Err(error) => {
-                    // The provider has rotated: the token is held here and in the capture, and we never give up.
-                    tracing::error!(credential = %id, %error, "the ledger refuses a new token; trying again");
-                    let now = self.house.clock.now();
-                    if now.boot.saturating_sub(began.boot) >= UNSAVED_AFTER {
-                        self.publish_unsaved(id, &material, &event);
-                    }
-                    // It waits for the ledger, and is not stuck.
-                    (self.house.alive)(self.number);
-                    self.house.clock.sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(5));
-                }
+        let Some(mut decided) = self.decide(id, event.clone(), note) else { return };
+        if let Some(transition) = decided.transition.take() {
+            let older = self.house.untold.set_aside(&transition.incidents);
+            if !self.is_saved(id, transition, patience, &material, &event).await {
+                self.house.untold.add(older);
+                return self.superseded(id, attempt, trigger).await;
             }
         }
+        self.carry_out(id, decided).await;
         failpoint::reach("CP-15");
         self.flag(id, |flags| {
             flags.unsaved = false;
@@ -119,6 +111,59 @@ impl Shard {
         failpoint::reach("CP-16");
         self.forget_orphans(id, generation).await;
         self.end_of_flight(id);
+    }
+
+    /// Has a new value written, however long that takes: the provider has rotated, the token is held here and in the
+    /// capture, and we never give up. False where another grant has taken its place in the ledger.
+    ///
+    /// A ledger that hangs keeps what it was asked; one that refuses is asked again.
+    async fn is_saved(
+        &mut self,
+        id: &CredentialId,
+        transition: Transition,
+        patience: Duration,
+        material: &Material,
+        event: &Event,
+    ) -> bool {
+        let house = self.house.clone();
+        let mut unsaved = Some(house.clock.sleep(patience));
+        let mut pause = Duration::from_millis(250);
+        loop {
+            let rotation = house.ledger.rotation();
+            let mut write = std::pin::pin!(rotation.commit(transition.clone()));
+            let mut paused = None;
+            let outcome = loop {
+                // It waits for the ledger, and is not stuck.
+                (house.alive)(self.number);
+                let late = async {
+                    match &mut unsaved {
+                        Some(late) => late.await,
+                        None => pending().await,
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    outcome = &mut write, if paused.is_none() => match outcome {
+                        Ok(()) => break Some(true),
+                        Err(LedgerError::Fenced { .. }) => break Some(false),
+                        Err(error) => {
+                            tracing::error!(credential = %id, %error, "the ledger refuses a new token; trying again");
+                            paused = Some(house.clock.sleep(pause));
+                        }
+                    },
+                    () = late => {
+                        unsaved = None;
+                        self.publish_unsaved(id, material, event);
+                    }
+                    () = async { match &mut paused { Some(paused) => paused.await, None => pending().await } } => break None,
+                    () = house.clock.sleep(SIGN_OF_LIFE) => {}
+                }
+            };
+            if let Some(saved) = outcome {
+                return saved;
+            }
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
     }
 
     /// Whether the home store brought another grant while that flight was out: the operator's wins.

@@ -142,3 +142,74 @@ async fn rf06_a_database_that_goes_away_after_the_provider_has_acted_loses_nothi
     assert!(std::fs::read_dir(world.path("state/ledger.spill")).unwrap().next().is_none(), "nothing is left beside it");
     assert_eq!(running.terminate(), Some(0));
 }
+
+/// A way to the database that can be held: then it takes nothing and gives nothing, as a network that swallows does.
+#[cfg(feature = "postgres")]
+async fn way_to(port: i64) -> (u16, tokio::sync::watch::Sender<bool>) {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+        sync::watch,
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let own = listener.local_addr().unwrap().port();
+    let (open, is_open) = watch::channel(true);
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(("127.0.0.1", u16::try_from(port).unwrap())).await.unwrap();
+            let ((from, to), (back, forth)) = (client.into_split(), server.into_split());
+            for (mut from, mut to) in [(from, forth), (back, to)] {
+                let mut is_open = is_open.clone();
+                tokio::spawn(async move {
+                    let mut bytes = vec![0; 64 * 1024];
+                    while let Ok(count) = from.read(&mut bytes).await {
+                        if count == 0 || is_open.wait_for(|open| *open).await.is_err() {
+                            return;
+                        }
+                        if to.write_all(&bytes[..count]).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        }
+    });
+    (own, open)
+}
+
+/// A ledger that hangs says neither yes nor no for half a minute and more. Readers do not wait for that.
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread")]
+async fn rf06_fm43_a_ledger_that_hangs_after_the_provider_has_acted_keeps_no_token_from_its_readers() {
+    let postgres = Component::start("postgres.sh", &[]);
+    let (port, open) = way_to(postgres.number("port")).await;
+    let mut world = World::new().await;
+    let url = postgres.text("url").replace(&format!(":{}/", postgres.number("port")), &format!(":{port}/"));
+    write(&world.path("postgres-url"), &url);
+    world.tables(&format!("postgres = {{ file = {:?} }}", world.path("postgres-url")));
+    world.provider("odd", ODD);
+    let bot = world.granted("bot", strict(), "provider = \"odd\"").await;
+    world.start().await;
+    on_its_way(&world, &bot).await;
+    open.send_replace(false);
+    // Whatever is asked of the ledger now is asked before the new token is.
+    let ledger = world.daemon().ledger.clone();
+    let asked_before = tokio::spawn(async move { ledger.rotation().preflight().await });
+    let unsaved = is_unsaved(&world).await;
+    assert!(!asked_before.is_finished(), "the ledger has said nothing yet");
+    let beside = std::fs::read_dir(world.path("state/ledger.spill")).unwrap().count();
+    assert_eq!(beside, 1, "the reply lies beside the database, in case that credd dies now");
+
+    open.send_replace(true);
+    until("it is saved", async || world.read("bot").await.json()["unsaved"].is_null().then_some(())).await;
+    assert_eq!((token(&world.read("bot").await), generation(&world.read("bot").await)), (unsaved.clone(), 2));
+    until("the log has it", async || world.logged("bot", "refreshed").await.first().cloned()).await;
+    world.stop().await;
+    world.start().await;
+    assert_eq!(token(&world.read("bot").await), unsaved, "a restart knows it");
+    until("it is refreshed again", async || (world.act("bot", "refresh").await.status == 200).then_some(())).await;
+    let counted = world.admin().counters_of(&bot.id);
+    assert_eq!((counted.refresh_calls, counted.reuse_seen), (2, 0), "{counted:?}");
+    assert!(std::fs::read_dir(world.path("state/ledger.spill")).unwrap().next().is_none(), "nothing is left beside it");
+    world.stop().await;
+}
