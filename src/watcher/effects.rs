@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use uuid::Uuid;
 
-use super::{LoadReason, Shard, breadth, kept, page};
+use super::{LoadReason, Shard, breadth, house::Patience, kept, page};
 use crate::{
     clock::Now,
     credential::{CredentialId, Fingerprint, Verdict},
@@ -82,7 +82,7 @@ impl Shard {
             let house = self.house.clone();
             let write = async move { house.ledger.rotation().commit(transition).await };
             // Where the ledger decides whether it happened, that must be known.
-            let written = if must { write.await } else { self.house.patiently(write).await };
+            let written = if must { write.await } else { self.house.patiently(write, Patience::Quiet).await };
             if let Err(error) = written {
                 if must {
                     self.house.untold.add(older);

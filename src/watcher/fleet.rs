@@ -120,6 +120,7 @@ async fn tend(mut shard: Shard, stop: CancellationToken) {
             return;
         }
         shard.deadlines.clear();
+        shard.forgets_what_it_saves();
         let (leaving, lost): (Vec<Watched>, Vec<Watched>) =
             shard.watched.drain().map(|(_, watched)| watched).partition(|watched| watched.leaving);
         shard.lost.extend(lost.into_iter().map(|watched| watched.assignment));

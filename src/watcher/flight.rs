@@ -7,8 +7,8 @@ use jiff::SignedDuration;
 use uuid::Uuid;
 
 use super::{
-    Admission, Message, Shard, capture::capture, cuts, effects::Note, interpret, promote::UNSAVED_AFTER,
-    watched::LostFlight,
+    Admission, Message, Shard, capture::capture, cuts, effects::Note, house::Patience, interpret,
+    promote::UNSAVED_AFTER, watched::LostFlight,
 };
 use crate::{
     clock::Now,
@@ -46,7 +46,12 @@ impl Shard {
     /// Steps 3 to 6: everything that could fail after the provider commits is tried before, then the intent and the
     /// sending are made durable, then the request goes out.
     pub(super) async fn prepare(&mut self, id: &CredentialId, trigger: Trigger) {
-        if self.waits_for_its_home(id, trigger) || self.asks_whether_it_may_write(id, trigger) {
+        if self.waits_for_its_home(id, trigger) {
+            return;
+        }
+        if self.asks_whether_it_may_write(id, trigger) {
+            // Who asked first takes off first: the runtime would run the question that was asked last before all others.
+            tokio::task::yield_now().await;
             return;
         }
         let now = self.house.clock.now();
@@ -84,7 +89,7 @@ impl Shard {
         }
         let house = self.house.clone();
         let writable = async move { house.ledger.rotation().preflight().await };
-        if let Err(error) = self.house.patiently(writable).await {
+        if let Err(error) = self.house.patiently(writable, Patience::Decisive).await {
             self.abort(id, unwritable(&error), trigger, None).await;
             return;
         }

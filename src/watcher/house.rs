@@ -55,14 +55,32 @@ pub(super) struct House {
 /// A shard waits so long for a write that it can do without: the others of the shard have waited with it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// The same for a ledger that is known to hang, where a no has consequences: it may just have come back.
+const PERHAPS_BACK: Duration = Duration::from_millis(250);
+
+/// What hangs on the answer to a write.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Patience {
+    /// Nothing: what is in memory holds whatever the ledger says.
+    Quiet,
+    /// Whether a refresh may be sent.
+    Decisive,
+}
+
 impl House {
     /// Has something written, and waits for it as long as the ledger may be thought to be well. It is written all the
     /// same if the ledger answers later, before everything that is asked of it from now on.
     pub(super) async fn patiently(
         &self,
         write: impl Future<Output = Result<(), LedgerError>> + Send + 'static,
+        patience: Patience,
     ) -> Result<(), LedgerError> {
-        let patience = if self.unanswered.load(Ordering::Relaxed) > 0 { Duration::ZERO } else { PATIENCE };
+        let hangs = self.unanswered.load(Ordering::Relaxed) > 0;
+        let patience = match patience {
+            Patience::Quiet if hangs => Duration::ZERO,
+            Patience::Decisive if hangs => PERHAPS_BACK,
+            _ => PATIENCE,
+        };
         let mut write = Box::pin(write);
         tokio::select! {
             biased;

@@ -1,16 +1,20 @@
 //! The end of a flight that brought tokens: durable first, then published.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
 use uuid::Uuid;
 
-use super::{LoadReason, Message, Shard, breadth, effects::Note, interpret};
+use super::{
+    LoadReason, Message, Shard, breadth,
+    effects::Note,
+    interpret,
+    saving::{Promotion, save},
+};
 use crate::{
     clock::Now,
     credential::{CredentialId, ExpirySource, Failure, Fingerprint, Generation, Material, Verdict},
-    failpoint,
-    ledger::{FlightStep, LedgerError, NewValue, SUPERSEDED, Transition},
+    ledger::{FlightStep, NewValue, SUPERSEDED},
     lifecycle::{Event, Promoted, Trigger},
 };
 
@@ -18,8 +22,6 @@ use crate::{
 pub(super) const KEEP_PREVIOUS: SignedDuration = SignedDuration::from_hours(24);
 /// After so long without a durable write, a new value is published all the same, marked `unsaved`.
 pub(super) const UNSAVED_AFTER: Duration = Duration::from_secs(2);
-/// A shard that waits for the ledger shows that it lives so often.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 
 impl Shard {
     /// Makes the tokens of a flight the value of their credential.
@@ -85,84 +87,22 @@ impl Shard {
             watched.client = watched.presenting_client().map(str::to_owned);
         }
         let Some(mut decided) = self.decide(id, event.clone(), note) else { return };
-        if let Some(transition) = decided.transition.take() {
-            let older = self.house.untold.set_aside(&transition.incidents);
-            if !self.is_saved(id, transition, patience, &material, &event).await {
-                self.house.untold.add(older);
-                return self.superseded(id, attempt, trigger).await;
+        let Some(transition) = decided.transition.take() else { return };
+        let older = self.house.untold.set_aside(&transition.incidents);
+        let id = id.clone();
+        let mut saved = Box::pin(save(self.house.clone(), transition));
+        let promotion = Promotion { id: id.clone(), attempt, trigger, generation, write_back, decided, older };
+        let is_saved = tokio::select! {
+            biased;
+            is_saved = &mut saved => Some(is_saved),
+            () = self.house.clock.sleep(patience) => None,
+        };
+        match is_saved {
+            Some(is_saved) => self.promoted(promotion, is_saved).await,
+            None => {
+                self.publish_unsaved(&id, &material, &event);
+                self.goes_on_saving(promotion, saved);
             }
-        }
-        self.carry_out(id, decided).await;
-        failpoint::reach("CP-15");
-        self.flag(id, |flags| {
-            flags.unsaved = false;
-            flags.writeback_pending |= write_back;
-        });
-        if let Some(watched) = self.watched.get_mut(id) {
-            (watched.last_verdict, watched.left, watched.lost) = (None, None, None);
-            if write_back {
-                watched.write_back_wanted = generation.max(watched.write_back_wanted);
-            }
-        }
-        self.house.metrics.credd_rotations_total.with_label_values(&[id.as_str(), "refresh"]).inc();
-        if write_back {
-            self.house.stores.write_back_soon();
-        }
-        failpoint::reach("CP-16");
-        self.forget_orphans(id, generation).await;
-        self.end_of_flight(id);
-    }
-
-    /// Has a new value written, however long that takes: the provider has rotated, the token is held here and in the
-    /// capture, and we never give up. False where another grant has taken its place in the ledger.
-    ///
-    /// A ledger that hangs keeps what it was asked; one that refuses is asked again.
-    async fn is_saved(
-        &mut self,
-        id: &CredentialId,
-        transition: Transition,
-        patience: Duration,
-        material: &Material,
-        event: &Event,
-    ) -> bool {
-        let house = self.house.clone();
-        let mut unsaved = Some(house.clock.sleep(patience));
-        let mut pause = Duration::from_millis(250);
-        loop {
-            let rotation = house.ledger.rotation();
-            let mut write = std::pin::pin!(rotation.commit(transition.clone()));
-            let mut paused = None;
-            let outcome = loop {
-                // It waits for the ledger, and is not stuck.
-                (house.alive)(self.number);
-                let late = async {
-                    match &mut unsaved {
-                        Some(late) => late.await,
-                        None => pending().await,
-                    }
-                };
-                tokio::select! {
-                    biased;
-                    outcome = &mut write, if paused.is_none() => match outcome {
-                        Ok(()) => break Some(true),
-                        Err(LedgerError::Fenced { .. }) => break Some(false),
-                        Err(error) => {
-                            tracing::error!(credential = %id, %error, "the ledger refuses a new token; trying again");
-                            paused = Some(house.clock.sleep(pause));
-                        }
-                    },
-                    () = late => {
-                        unsaved = None;
-                        self.publish_unsaved(id, material, event);
-                    }
-                    () = async { match &mut paused { Some(paused) => paused.await, None => pending().await } } => break None,
-                    () = house.clock.sleep(SIGN_OF_LIFE) => {}
-                }
-            };
-            if let Some(saved) = outcome {
-                return saved;
-            }
-            pause = (pause * 2).min(Duration::from_secs(5));
         }
     }
 
