@@ -7,8 +7,7 @@ use jiff::SignedDuration;
 use uuid::Uuid;
 
 use super::{
-    Admission, Message, Shard, capture::capture, cuts, effects::Note, house::Patience, interpret,
-    promote::UNSAVED_AFTER, watched::LostFlight,
+    Admission, Message, Shard, capture::capture, cuts, effects::Note, house::Patience, interpret, watched::LostFlight,
 };
 use crate::{
     clock::Now,
@@ -216,8 +215,7 @@ impl Shard {
                     self.superseded(id, attempt, trigger).await;
                     return;
                 }
-                let patience = if landing.captured { UNSAVED_AFTER } else { Duration::ZERO };
-                self.promote(id, attempt, trigger, landing.sent_at, duration, patience, *tokens).await;
+                Box::pin(self.promote(id, &landing, duration, *tokens)).await;
             }
             interpret::Refreshed::Doubtful { .. } => {}
             interpret::Refreshed::No { verdict, commit } => {

@@ -278,8 +278,8 @@ impl Shard {
             Message::StoreSilent(id) => self.looked(&id).await,
             Message::MayWrite { id, read_only } => self.may_write(&id, read_only).await,
             Message::Loaded { id, why, result, took } => self.loaded(&id, why, result, took).await,
-            Message::Flown { id, landing } => self.flown(&id, *landing).await,
-            Message::Saved { id, saved } => self.saved(&id, saved).await,
+            Message::Flown { id, landing } => Box::pin(self.flown(&id, *landing)).await,
+            Message::Saved { id, saved } => Box::pin(self.saved(&id, saved)).await,
             Message::Probed { id, look } => self.probed(&id, *look).await,
             Message::OrphanProbed { id, attempt, refused, look } => {
                 self.orphan_probed(&id, attempt, refused, *look).await;

@@ -8,11 +8,11 @@ use uuid::Uuid;
 use super::{
     LoadReason, Message, Shard, breadth,
     effects::Note,
+    flight::Landing,
     interpret,
     saving::{Promotion, save},
 };
 use crate::{
-    clock::Now,
     credential::{CredentialId, ExpirySource, Failure, Fingerprint, Generation, Material, Verdict},
     ledger::{FlightStep, NewValue, SUPERSEDED},
     lifecycle::{Event, Promoted, Trigger},
@@ -28,13 +28,13 @@ impl Shard {
     pub(super) async fn promote(
         &mut self,
         id: &CredentialId,
-        attempt: Uuid,
-        trigger: Trigger,
-        sent_at: Now,
+        landing: &Landing,
         duration: Duration,
-        patience: Duration,
         tokens: crate::catalogue::Tokens,
     ) {
+        let Landing { attempt, trigger, sent_at, captured, .. } = *landing;
+        // The capture has waited as long for a ledger that did not take it.
+        let patience = if captured { UNSAVED_AFTER } else { Duration::ZERO };
         let Some(watched) = self.watched.get(id) else { return };
         let old = watched.material.clone().unwrap_or_default();
         let generation = watched.life.generation.next();
@@ -98,7 +98,7 @@ impl Shard {
             () = self.house.clock.sleep(patience) => None,
         };
         match is_saved {
-            Some(is_saved) => self.promoted(promotion, is_saved).await,
+            Some(is_saved) => Box::pin(self.promoted(promotion, is_saved)).await,
             None => {
                 self.publish_unsaved(&id, &material, &event);
                 self.goes_on_saving(promotion, saved);

@@ -59,7 +59,7 @@ impl Shard {
                     works: None,
                     captured: true,
                 };
-                self.flown(id, landing).await;
+                Box::pin(self.flown(id, landing)).await;
                 Ok(())
             }
         };

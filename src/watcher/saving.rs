@@ -83,7 +83,7 @@ impl Shard {
             return saving.held.push(knock);
         }
         match knock {
-            Knock::Message(message) => self.receive(message).await,
+            Knock::Message(message) => Box::pin(self.receive(message)).await,
             Knock::Ask(ask) => self.asked(ask).await,
         }
     }

@@ -104,8 +104,13 @@ readers = [{ uid = 1000, name = "CANARY-name" }]
 upstream.with = { tenant = "CANARY-tenant" }
 "#;
 
+/// A million mutated files in all: `CREDD_LONG=1 cargo test --release --test it config::p10_`.
+fn mutations() -> u32 {
+    if std::env::var_os("CREDD_LONG").is_some() { 500_000 } else { ProptestConfig::default().cases }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: mutations(), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// P-10: bytes cut, doubled, swapped and replaced.
     #[test]
