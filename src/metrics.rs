@@ -150,11 +150,11 @@ metrics! {
 
     /// What runs here; always 1.
     credd_build_info: IntGaugeVec["version", "features"];
-    /// Whether the settings file on disk is the one in force.
+    /// Whether the last look at the settings file found it in force, or made it so; 0: it was refused, and the old settings stay.
     credd_config_last_reload_successful: IntGauge;
-    /// Faults in the files of the provider folder; such a file is not used, and what it said before stays in force.
+    /// Faults in the files of the provider folder; as long as there are any, all of the settings that held before stay in force.
     credd_provider_file_problems: IntGauge;
-    /// Unix time at which settings were last applied.
+    /// Unix time at which settings last took effect, by a start or a reload.
     credd_config_last_reload_success_timestamp_seconds: IntGauge;
     /// Credentials in the settings, by home store.
     credd_credentials: IntGaugeVec["store"];

@@ -80,17 +80,8 @@ impl Catalogue {
     /// Adds and overrides by the `*.toml` of a folder. A broken file is reported and changes nothing: the one that was
     /// there stays. Examples are played, so that an override that contradicts its own proof is broken too.
     pub fn with_folder(self, folder: &Path) -> (Self, Vec<Problem>) {
-        let before = self.clone();
-        self.following(folder, &before)
-    }
-
-    /// As [`Catalogue::with_folder`] when it is read again: what a broken file said `before` stays.
-    pub fn following(self, folder: &Path, before: &Self) -> (Self, Vec<Problem>) {
         let (files, mut problems) = read_folder(folder);
         let mut sources = self.sources.clone();
-        let unreadable = |source: &Source| problems.iter().any(|problem| *problem.file == *source.file);
-        let kept = before.sources.iter().filter(|(_, source)| unreadable(source));
-        sources.extend(kept.map(|(name, source)| (name.clone(), source.clone())));
         let mut added: Vec<String> = Vec::new();
         for (name, source) in files {
             sources.insert(name.clone(), source);
@@ -120,11 +111,11 @@ impl Catalogue {
             let broken = if broken.is_empty() { added.clone() } else { broken };
             if broken.is_empty() {
                 problems.extend(found);
-                return (before.clone(), problems);
+                return (self, problems);
             }
             problems.extend(found);
             for name in broken {
-                match before.sources.get(&name).or_else(|| self.sources.get(&name)) {
+                match self.sources.get(&name) {
                     Some(old) => sources.insert(name.clone(), old.clone()),
                     None => sources.remove(&name),
                 };

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::{
     Context,
+    asker::asker,
     client::{Answer, Client},
     offline::{self, Trouble},
     out::{note, say},
@@ -153,7 +154,7 @@ async fn store(context: &Context, secrets: Vec<(CredentialId, Secret)>) -> Resul
     unread(context, &secrets).await;
     let mut stored = Ok(());
     for (name, document) in secrets {
-        match daemon::put(&ledger, &SystemClock, &residents, &name, document).await {
+        match daemon::put(&ledger, &SystemClock, &residents, &name, document, &asker()).await {
             Ok(message) => say!("{message}"),
             Err(error) => stored = Err(error.into()),
         }
@@ -230,7 +231,7 @@ async fn remove(context: &Context, name: &CredentialId) -> Result<(), Trouble> {
     // Where there is no ledger, none is made to remove something from it.
     look(context).await?.ok_or_else(|| unknown(name))?.close().await;
     let ledger = offline::write(context).await?;
-    let removed = daemon::remove(&ledger, &SystemClock, name).await;
+    let removed = daemon::remove(&ledger, &SystemClock, name, &asker()).await;
     ledger.close().await;
     say!("{}", removed?);
     Ok(())

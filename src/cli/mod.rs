@@ -13,6 +13,7 @@
 //! | 78 | the settings are wrong |
 //! | 141 | whoever read our output went away before its end |
 
+mod asker;
 pub mod audit;
 pub mod check;
 pub mod client;

@@ -96,7 +96,7 @@ async fn reach(context: &Context, report: &check::Report, loaded: &Loaded, onlin
         let store: Arc<dyn SecretStore> = Arc::new(Embedded::new(Arc::new(LedgerDocuments(ledger.clone()))));
         store
     });
-    match Resources::open(&loaded.config, embedded, &references, clock.clone()).await {
+    match Resources::open(loaded, embedded, &references, clock.clone()).await {
         Err(error) => found.push(Found { severity: "failure", path: "settings".into(), message: error.to_string() }),
         Ok(resources) => {
             for (name, store) in resources.stores() {

@@ -37,6 +37,8 @@ pub struct Difference {
     pub policies: Changes<String>,
     /// Ways to on-call.
     pub channels: Changes<String>,
+    /// Whether the provider files lie elsewhere.
+    pub providers: bool,
     /// The new `[log] level`, where it changed.
     pub log_level: Option<String>,
     /// Settings that changed but hold only after a restart, by name (`ledger.path`).
@@ -57,6 +59,7 @@ impl Difference {
         count("stores", s.added.len(), s.changed.len(), s.removed.len());
         count("policies", p.added.len(), p.changed.len(), p.removed.len());
         count("channels", n.added.len(), n.changed.len(), n.removed.len());
+        parts.extend(self.providers.then(|| "another folder of providers".to_owned()));
         parts.extend(self.log_level.as_ref().map(|level| format!("log level {level}")));
         if !self.needs_restart.is_empty() {
             parts.push(format!("after a restart only: {}", self.needs_restart.join(", ")));
@@ -83,11 +86,9 @@ pub fn difference(old: &Config, new: &Config) -> Difference {
     if old.log.format != new.log.format {
         needs_restart.push("log.format".into());
     }
-    if old.providers != new.providers {
-        needs_restart.push("providers".into());
-    }
     let log_level = (old.log.level != new.log.level).then(|| new.log.level.clone());
-    Difference { credentials, stores, policies, channels, log_level, needs_restart }
+    let providers = old.providers != new.providers;
+    Difference { credentials, stores, policies, channels, providers, log_level, needs_restart }
 }
 
 fn changes<K: Ord + Clone, V>(old: &BTreeMap<K, V>, new: &BTreeMap<K, V>, differs: impl Fn(&K) -> bool) -> Changes<K> {
@@ -135,6 +136,7 @@ mod tests {
         assert_eq!(names(&found.credentials.removed), ["a"]);
         assert_eq!(found.stores.changed, ["s"]);
         assert_eq!(found.log_level.as_deref(), Some("debug"));
+        assert!(!found.providers && difference(&old, &config("providers = \"p\"")).providers);
         assert_eq!(found.needs_restart, ["ledger.path", "server.socket_mode"]);
         assert!(found.summary().contains("after a restart only: ledger.path, server.socket_mode"));
         assert_eq!(difference(&new, &new).summary(), "nothing that matters while running");

@@ -8,7 +8,7 @@ use std::{
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The settings file.
+    /// The settings file, or one that it leads to.
     pub file: PathBuf,
     /// From 1; 0 when the file as a whole is meant.
     pub line: usize,
@@ -36,6 +36,16 @@ impl Problem {
             help: Some(help.into()),
             excerpt: None,
         }
+    }
+
+    /// At a place of a file whose form somebody else knows.
+    pub fn at(
+        file: &Path,
+        (line, column): (usize, usize),
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        Self { line, column, ..Self::of_file(file, message, help) }
     }
 
     /// For logs: place, setting, reason and help in one line.

@@ -34,9 +34,9 @@ pub type Judge = Arc<dyn Fn(&Loaded) -> Result<(), Problems> + Send + Sync>;
 pub enum Outcome {
     /// The file says what holds already.
     Unchanged,
-    /// New settings were handed on.
-    Applied,
-    /// The file is bad: the old settings stay.
+    /// New settings are in force; what they bring, and what of them waits for a restart.
+    Applied(String),
+    /// The file is bad, or something that it names: all of the old settings stay.
     Kept(Problems),
 }
 
@@ -75,6 +75,8 @@ pub struct Reloader {
     seen: String,
     /// What was wrong last time, if anything.
     wrong: Option<Problems>,
+    /// Handed on, with the name of their provider files; whether they took effect is not known yet.
+    proposed: Option<(Loaded, String)>,
 }
 
 impl Reloader {
@@ -102,6 +104,7 @@ impl Reloader {
             dirty: false,
             seen,
             wrong: None,
+            proposed: None,
         };
         (Reload(ask), reloader)
     }
@@ -111,8 +114,13 @@ impl Reloader {
         Self { judge, ..self }
     }
 
-    /// Waits for settings that differ from those in force. Dropping the future loses nothing.
+    /// Waits for settings that differ from those in force. Whoever applies them says with [`Reloader::ended`] how that
+    /// went: nobody is told of a success before. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Loaded {
+        if self.proposed.take().is_some() {
+            // Nobody said what became of them: they are looked at again.
+            (self.dirty, self.seen) = (true, String::new());
+        }
         loop {
             if !self.dirty {
                 let sweep = self.clock.sleep(SWEEP);
@@ -218,40 +226,69 @@ impl Reloader {
         self.seen = seen;
         match result {
             Ok((loaded, provider_files)) => {
-                let again = self.wrong.take().is_some();
-                let now = self.clock.now().wall.as_second();
-                self.metrics.credd_config_last_reload_successful.set(1);
-                self.metrics.credd_config_last_reload_success_timestamp_seconds.set(now);
+                if loaded.config == self.current.config && provider_files == self.provider_files {
+                    if self.wrong.take().is_some() || !self.waiting.is_empty() {
+                        let sha256 = loaded.sha256_prefix.as_str();
+                        tracing::info!(sha256, "the settings file is good and says what holds already");
+                    }
+                    self.current = loaded;
+                    self.is_good();
+                    self.answer(&Outcome::Unchanged);
+                    return None;
+                }
+                self.proposed = Some((loaded.clone(), provider_files));
+                Some(loaded)
+            }
+            Err(problems) => {
+                self.refuse(problems);
+                None
+            }
+        }
+    }
+
+    /// What became of the settings that were handed on last: all of them are in force, or nothing of them is.
+    pub fn ended(&mut self, result: Result<(), Problems>) {
+        let Some((loaded, provider_files)) = self.proposed.take() else { return };
+        match result {
+            Ok(()) => {
                 let before = std::mem::replace(&mut self.current, loaded);
-                let sha256 = self.current.sha256_prefix.as_str();
                 let same_files = std::mem::replace(&mut self.provider_files, provider_files) == self.provider_files;
                 if before.config.providers != self.current.config.providers {
                     self._watcher = watch(&self.current, self.touch.clone());
                 }
-                if before.config == self.current.config && same_files {
-                    if again || !self.waiting.is_empty() {
-                        tracing::info!(sha256, "the settings file is good and says what holds already");
-                    }
-                    self.answer(&Outcome::Unchanged);
-                    return None;
-                }
                 let changes = difference(&before.config, &self.current.config).summary();
-                tracing::info!(sha256, changes, provider_files_changed = !same_files, "new settings");
-                self.answer(&Outcome::Applied);
-                Some(self.current.clone())
+                let sha256 = self.current.sha256_prefix.as_str();
+                tracing::info!(sha256, changes, provider_files_changed = !same_files, "new settings are in force");
+                self.wrong = None;
+                self.is_good();
+                let now = self.clock.now().wall.as_second();
+                self.metrics.credd_config_last_reload_success_timestamp_seconds.set(now);
+                self.answer(&Outcome::Applied(changes));
             }
             Err(problems) => {
-                self.metrics.credd_config_last_reload_successful.set(0);
-                if !self.waiting.is_empty() || self.wrong.as_ref() != Some(&problems) {
-                    let list: Vec<_> = problems.0.iter().take(20).map(Problem::one_line).collect();
-                    let (count, problems) = (problems.0.len(), list.join(" | "));
-                    tracing::error!(count, problems, "the settings file is bad: the old settings stay in force");
-                }
-                self.answer(&Outcome::Kept(problems.clone()));
-                self.wrong = Some(problems);
-                None
+                // What was in the way may go without a change of the file: it is looked at again.
+                self.seen.clear();
+                self.refuse(problems);
             }
         }
+    }
+
+    fn is_good(&self) {
+        self.metrics.credd_config_last_reload_successful.set(1);
+        self.metrics.credd_provider_file_problems.set(0);
+    }
+
+    fn refuse(&mut self, problems: Problems) {
+        self.metrics.credd_config_last_reload_successful.set(0);
+        let elsewhere = problems.0.iter().filter(|problem| Some(&problem.file) != self.current.path.as_ref()).count();
+        self.metrics.credd_provider_file_problems.set(i64::try_from(elsewhere).unwrap_or(i64::MAX));
+        if !self.waiting.is_empty() || self.wrong.as_ref() != Some(&problems) {
+            let list: Vec<_> = problems.0.iter().take(20).map(Problem::one_line).collect();
+            let (count, problems) = (problems.0.len(), list.join(" | "));
+            tracing::error!(count, problems, "the new settings are refused: all of the old ones stay in force");
+        }
+        self.answer(&Outcome::Kept(problems.clone()));
+        self.wrong = Some(problems);
     }
 
     fn answer(&mut self, outcome: &Outcome) {

@@ -10,7 +10,7 @@ use crate::{
     clock::{Clock, Now},
     config::{Outcome, Reload},
     credential::{CredentialId, Secret},
-    ledger::{Entry, Filter, HOUSE, Ledger, Put},
+    ledger::{Entry, Filter, Ledger, Put},
     server::admin::{AuditQuery, House},
     watcher::{Fleet, StoreReport},
 };
@@ -87,7 +87,7 @@ impl House for Operator {
     fn reload(&self) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async move {
             match self.reload.reload().await {
-                Some(Outcome::Applied) => Ok("the new settings are in force".into()),
+                Some(Outcome::Applied(changes)) => Ok(format!("the new settings are in force ({changes})")),
                 Some(Outcome::Unchanged) => Ok("the settings file says what is in force already".into()),
                 Some(Outcome::Kept(problems)) => Err(problems.to_string()),
                 None => Err("credd is stopping".into()),
@@ -102,15 +102,15 @@ impl House for Operator {
         })
     }
 
-    fn put(&self, name: CredentialId, document: Secret) -> BoxFuture<'_, Result<String, String>> {
+    fn put(&self, name: CredentialId, document: Secret, actor: String) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async move {
             let residents = self.fleet.lock().await.as_ref().map(Residents::of_fleet).unwrap_or_default();
-            put(&self.ledger, &*self.clock, &residents, &name, document).await
+            put(&self.ledger, &*self.clock, &residents, &name, document, &actor).await
         })
     }
 
-    fn remove(&self, name: CredentialId) -> BoxFuture<'_, Result<String, String>> {
-        Box::pin(async move { remove(&self.ledger, &*self.clock, &name).await })
+    fn remove(&self, name: CredentialId, actor: String) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async move { remove(&self.ledger, &*self.clock, &name, &actor).await })
     }
 }
 
@@ -122,21 +122,22 @@ pub async fn put(
     residents: &Residents,
     name: &CredentialId,
     document: Secret,
+    actor: &str,
 ) -> Result<String, String> {
     residents.admit(name, &document)?;
     let words = |error: crate::ledger::LedgerError| error.to_string();
     loop {
         let version = ledger.embedded().get(name.as_str()).await.map_err(words)?.map(|(_, version)| version);
-        let put = ledger.embedded().put(name.as_str(), document.clone(), version).await.map_err(words)?;
+        let said = said(clock, name, "secret_put", actor);
+        let put = ledger.embedded().put_for(name.as_str(), document.clone(), version, said).await.map_err(words)?;
         if let Put::Written(version) = put {
-            note(ledger, clock, name, "secret_put").await?;
             return Ok(format!("{name}: stored as version {version}"));
         }
     }
 }
 
 /// Takes a document out of the embedded store.
-pub async fn remove(ledger: &Ledger, clock: &dyn Clock, name: &CredentialId) -> Result<String, String> {
+pub async fn remove(ledger: &Ledger, clock: &dyn Clock, name: &CredentialId, actor: &str) -> Result<String, String> {
     let words = |error: crate::ledger::LedgerError| error.to_string();
     loop {
         let Some((_, version)) = ledger.embedded().get(name.as_str()).await.map_err(words)? else {
@@ -144,22 +145,22 @@ pub async fn remove(ledger: &Ledger, clock: &dyn Clock, name: &CredentialId) -> 
                 "the embedded store has no secret named {name}; `credd credential list` shows what it has"
             ));
         };
-        if let Put::Written(_) = ledger.embedded().remove(name.as_str(), version).await.map_err(words)? {
-            note(ledger, clock, name, "secret_removed").await?;
+        let said = said(clock, name, "secret_removed", actor);
+        if let Put::Written(_) = ledger.embedded().remove_for(name.as_str(), version, said).await.map_err(words)? {
             return Ok(format!("{name}: removed"));
         }
     }
 }
 
-async fn note(ledger: &Ledger, clock: &dyn Clock, name: &CredentialId, event: &str) -> Result<(), String> {
-    let entry = Entry {
+/// What the audit log says of it. `actor` is who asked (`uid 1000`).
+fn said(clock: &dyn Clock, name: &CredentialId, event: &str, actor: &str) -> Entry {
+    Entry {
         at: clock.now().wall,
         credential: name.to_string(),
         event: event.to_owned(),
         trigger: "operator".to_owned(),
-        actor: Some(format!("uid {}", rustix::process::geteuid().as_raw())),
+        actor: Some(actor.to_owned()),
         outcome: "ok".to_owned(),
         ..Entry::default()
-    };
-    ledger.audit().append(HOUSE, entry).await.map_err(|error| error.to_string())
+    }
 }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod cuts;
+mod follow;
 mod homes;
 mod house;
 mod latches;
@@ -139,8 +140,7 @@ impl Daemon {
         let kept = metrics.clone();
         publisher.on_removal(move |name| scrape::forget(&kept, name));
         let embedded = Arc::new(Embedded::new(Arc::new(LedgerDocuments(ledger.clone()))));
-        let resources = Resources::open(&config, Some(embedded), &references, steady.clone()).await?;
-        let provider_problems = resources.provider_problems;
+        let resources = Resources::open(&loaded, Some(embedded), &references, steady.clone()).await?;
         let places = places(&config);
         let health_listener = TcpListener::bind(config.server.health).await.map_err(|error| {
             StartError::Environment(format!(
@@ -259,7 +259,6 @@ impl Daemon {
             channels: house::Channels::default(),
         };
         daemon.tell_oncall(&resources, clock.clone());
-        daemon.metrics.credd_provider_file_problems.set(i64::try_from(provider_problems).unwrap_or(i64::MAX));
         let watch = house::HouseWatch {
             ledger: daemon.ledger.clone(),
             clock: clock.clone(),
@@ -277,7 +276,18 @@ impl Daemon {
         let (ledger, metrics) = (daemon.ledger.clone(), daemon.metrics.clone());
         let time = time::TimeWatch { clock: steady, ledger, metrics, wake };
         let time = time.run(daemon.stop_faces.clone());
-        let follower = daemon.follow_settings(reloader, resources, loaded, environment);
+        let follower = follow::Follower {
+            fleet: daemon.fleet.clone(),
+            oncall: daemon.oncall.clone(),
+            channels: daemon.channels.clone(),
+            ledger: daemon.ledger.clone(),
+            metrics: daemon.metrics.clone(),
+            clock: environment.clock.clone(),
+            telemetry: environment.telemetry.clone(),
+            resources,
+            current: loaded.config,
+        };
+        let follower = follower.run(reloader, daemon.stop_faces.clone());
         let mut daemon = daemon;
         daemon.faces.push(tokio::spawn(follower));
         daemon.faces.push(tokio::spawn(watch));
@@ -295,58 +305,6 @@ impl Daemon {
     /// Starts on-call's loops over these channels, in place of those that run.
     fn tell_oncall(&self, resources: &Resources, clock: Arc<dyn Clock>) {
         pagers::start(&self.oncall, &self.channels, &self.ledger, resources, &self.metrics, clock);
-    }
-
-    /// Applies changed settings as long as the daemon runs.
-    fn follow_settings(
-        &self,
-        mut reloader: Reloader,
-        mut resources: Resources,
-        loaded: Loaded,
-        environment: Environment,
-    ) -> impl Future<Output = ()> + Send + use<> {
-        let (fleet, oncall, ledger) = (self.fleet.clone(), self.oncall.clone(), self.ledger.clone());
-        let channels = self.channels.clone();
-        let (metrics, stop, clock) = (self.metrics.clone(), self.stop_faces.clone(), environment.clock.clone());
-        let mut current = loaded.config;
-        async move {
-            loop {
-                let next = tokio::select! {
-                    () = stop.cancelled() => return,
-                    next = reloader.next() => next,
-                };
-                let difference = crate::config::difference(&current, &next.config);
-                let applied = async {
-                    resources.follow(&next.config, &difference).await?;
-                    resources.assignments(&next.config)
-                };
-                let applied = applied.await;
-                metrics
-                    .credd_provider_file_problems
-                    .set(i64::try_from(resources.provider_problems).unwrap_or(i64::MAX));
-                match applied {
-                    Ok(assignments) => {
-                        if let Some(fleet) = fleet.lock().await.as_mut() {
-                            drop(fleet.watch(assignments).await);
-                        }
-                        if !difference.channels.is_empty() {
-                            pagers::start(&oncall, &channels, &ledger, &resources, &metrics, clock.clone());
-                        }
-                        if let (Some(level), Some(telemetry)) = (&difference.log_level, &environment.telemetry)
-                            && let Err(error) = telemetry.set_level(level)
-                        {
-                            tracing::error!(%error, "the log level stays as it was");
-                        }
-                        tracing::info!("settings applied: {}", difference.summary());
-                        current = next.config;
-                    }
-                    Err(error) => {
-                        metrics.credd_config_last_reload_successful.set(0);
-                        tracing::error!(%error, "the new settings cannot be applied; the old ones stay in force");
-                    }
-                }
-            }
-        }
     }
 
     /// Whether parts that must keep going do.

@@ -39,36 +39,28 @@ impl Examined {
     }
 }
 
-/// Looks at settings before anything is opened.
-pub fn examine(loaded: &Loaded, references: &References) -> Result<Examined, StartError> {
-    examined(loaded, references, false)
-}
-
-/// As [`examine`], while other settings are in force: what a provider's file said before it broke stays, so nothing is
-/// held against the credentials of a broken one.
-fn examine_again(loaded: &Loaded, references: &References) -> Result<Examined, StartError> {
-    examined(loaded, references, true)
-}
-
-/// [`examine_again`] for whoever reads changed settings.
+/// [`examine`] for whoever reads changed settings.
 pub(super) fn judge(references: Arc<References>) -> Judge {
-    Arc::new(move |loaded| match examine_again(loaded, &references) {
+    Arc::new(move |loaded| match examine(loaded, &references) {
         Ok(examined) => examined.verdict(),
         // Told when the catalogue is opened.
         Err(_) => Ok(()),
     })
 }
 
-fn examined(loaded: &Loaded, references: &References, again: bool) -> Result<Examined, StartError> {
+/// Looks at settings before anything is opened.
+pub fn examine(loaded: &Loaded, references: &References) -> Result<Examined, StartError> {
     let config: &Config = &loaded.config;
-    let (catalogue, broken) = resources::catalogue(config, None)?;
+    let (catalogue, broken) = resources::catalogue(config)?;
+    // Nothing is held against the credentials of a broken file: what it would say is not known.
     let is_broken =
         |name: &str| broken.iter().any(|problem| Path::new(&problem.file).file_stem().is_some_and(|stem| stem == name));
     let places = LazyCell::new(|| loaded.places());
-    let mut examined = Examined::default();
+    let problems = broken.iter().map(resources::of_provider_file).collect();
+    let mut examined = Examined { problems, ..Examined::default() };
     for (id, credential) in &config.credentials {
         let Some(provider) = catalogue.provider(&credential.provider) else { continue };
-        if again && is_broken(&provider.name) {
+        if is_broken(&provider.name) {
             continue;
         }
         if let Some((message, help)) = no_way(&provider, credential) {
@@ -113,7 +105,7 @@ fn no_way(provider: &Provider, credential: &Credential) -> Option<(String, Strin
 /// What good settings leave to the secrets: placeholders of the addresses that credentials need. Those that name a secret
 /// may stand in the secret alone.
 pub fn left_open(loaded: &Loaded) -> Result<Vec<Open>, StartError> {
-    let (catalogue, _) = resources::catalogue(&loaded.config, None)?;
+    let (catalogue, _) = resources::catalogue(&loaded.config)?;
     let places = LazyCell::new(|| loaded.places());
     let mut open = Vec::new();
     for (id, credential) in &loaded.config.credentials {

@@ -16,7 +16,7 @@ pub struct Residents(Vec<(Location, Kind, bool)>);
 impl Residents {
     /// As the settings say.
     pub fn of_settings(config: &Config) -> Result<Self, StartError> {
-        let (catalogue, _) = resources::catalogue(config, None)?;
+        let (catalogue, _) = resources::catalogue(config)?;
         let here = config.credentials.iter().filter(|(_, credential)| credential.store == EMBEDDED);
         let found = here.filter_map(|(id, credential)| {
             let at = credential.at.clone().unwrap_or_else(|| id.to_string());

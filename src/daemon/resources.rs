@@ -12,7 +12,7 @@ use super::{ByName, StartError, cuts, places};
 use crate::{
     catalogue::{self, Catalogue},
     clock::{Clock, SteadyClock},
-    config::{Config, Credential, Difference, References},
+    config::{Config, Credential, Difference, Loaded, Problem, Problems, References},
     credential::{CredentialId, Resolve, StoreReference},
     fetch::{Fetch, FetchSettings},
     ledger::{Ledger, Place},
@@ -120,11 +120,10 @@ fn private_folder(folder: &Path) -> Result<(), StartError> {
     })
 }
 
-/// What is opened from the settings and lives as long as they say the same.
+/// What is opened from the settings and lives as long as they say the same. Cheap to clone.
+#[derive(Clone)]
 pub struct Resources {
     catalogue: Catalogue,
-    /// Faults in the provider files; where there are any, what the file said before stays.
-    pub provider_problems: usize,
     stores: ByName<dyn SecretStore>,
     /// Ways to on-call.
     pub channels: ByName<dyn Channel>,
@@ -138,19 +137,18 @@ pub struct Resources {
 impl Resources {
     /// Opens everything the settings name. Nothing is reached over the network yet.
     pub async fn open(
-        config: &Config,
+        loaded: &Loaded,
         embedded: Option<Arc<dyn SecretStore>>,
         references: &Arc<References>,
         clock: Arc<SteadyClock>,
     ) -> Result<Self, StartError> {
+        let config = &loaded.config;
         let fetch = Fetch::new(FetchSettings::default()).map_err(|error| StartError::Environment(error.to_string()))?;
         let witnessed = clock.clone();
         let fetch = fetch.telling_dates(Arc::new(move |origin, date| witnessed.heard(origin, date)));
         let fetch = Arc::new(fetch);
-        let (catalogue, provider_problems) = catalogue_in_force(config, None)?;
         let mut resources = Self {
-            catalogue,
-            provider_problems,
+            catalogue: sound_catalogue(config)?,
             stores: embedded.map(|store| ("embedded".to_owned(), store)).into_iter().collect(),
             channels: ByName::new(),
             upstream: Arc::new(HttpUpstream::new(fetch.clone())),
@@ -159,10 +157,10 @@ impl Resources {
             clock,
         };
         for name in config.stores.keys() {
-            resources.open_store(config, name).await?;
+            resources.open_store(loaded, name).await?;
         }
         for name in config.pager.channels.keys() {
-            resources.open_channel(config, name)?;
+            resources.open_channel(loaded, name)?;
         }
         let stores = resources.stores.clone();
         // Bound once: secrets of the settings that lie in home stores are read from those of the start.
@@ -180,49 +178,38 @@ impl Resources {
         Ok(resources)
     }
 
-    /// Follows changed settings: what did not change stays open. An error leaves everything as it was.
-    pub async fn follow(&mut self, config: &Config, difference: &Difference) -> Result<(), StartError> {
-        let (catalogue, problems) = catalogue_in_force(config, Some(&self.catalogue))?;
-        let (stores, channels) = (self.stores.clone(), self.channels.clone());
-        let opened = async {
-            for name in difference.stores.added.iter().chain(&difference.stores.changed) {
-                self.open_store(config, name).await?;
-            }
-            for name in difference.channels.added.iter().chain(&difference.channels.changed) {
-                self.open_channel(config, name)?;
-            }
-            Ok(())
-        };
-        let opened: Result<(), StartError> = opened.await;
-        if let Err(error) = opened {
-            (self.stores, self.channels) = (stores, channels);
-            return Err(error);
+    /// What changed settings make of it, beside what is in force: what did not change stays open.
+    pub async fn following(&self, loaded: &Loaded, difference: &Difference) -> Result<Self, StartError> {
+        let mut next = Self { catalogue: sound_catalogue(&loaded.config)?, ..self.clone() };
+        for name in difference.stores.added.iter().chain(&difference.stores.changed) {
+            next.open_store(loaded, name).await?;
         }
-        self.stores.retain(|name, _| !difference.stores.removed.contains(name));
-        self.channels.retain(|name, _| !difference.channels.removed.contains(name));
-        crate::failpoint::reach("CP-23");
-        (self.catalogue, self.provider_problems) = (catalogue, problems);
-        Ok(())
+        for name in difference.channels.added.iter().chain(&difference.channels.changed) {
+            next.open_channel(loaded, name)?;
+        }
+        next.stores.retain(|name, _| !difference.stores.removed.contains(name));
+        next.channels.retain(|name, _| !difference.channels.removed.contains(name));
+        Ok(next)
     }
 
-    async fn open_store(&mut self, config: &Config, name: &str) -> Result<(), StartError> {
-        let settings = &config.stores[name];
+    async fn open_store(&mut self, loaded: &Loaded, name: &str) -> Result<(), StartError> {
+        let settings = &loaded.config.stores[name];
         let store = store::open(name, settings, self.references.clone(), self.clock.clone())
             .await
-            .map_err(|error| StartError::Settings(format!("store {name}: {error}")))?;
+            .map_err(|error| unopened(loaded, &format!("/stores/{name}"), &error))?;
         self.stores.insert(name.to_owned(), store);
         Ok(())
     }
 
-    fn open_channel(&mut self, config: &Config, name: &str) -> Result<(), StartError> {
+    fn open_channel(&mut self, loaded: &Loaded, name: &str) -> Result<(), StartError> {
         let fetch = self.fetch.clone();
         let post: pager::Post = Arc::new(move |call| {
             let fetch = fetch.clone();
             Box::pin(async move { fetch.exchange(call).await })
         });
-        let settings = &config.pager.channels[name];
+        let settings = &loaded.config.pager.channels[name];
         let channel = pager::open(name, settings, self.references.clone(), post, self.clock.clone())
-            .map_err(|error| StartError::Settings(format!("channel {name}: {error}")))?;
+            .map_err(|error| unopened(loaded, &format!("/pager/channels/{name}"), &error))?;
         self.channels.insert(name.to_owned(), channel);
         Ok(())
     }
@@ -325,28 +312,32 @@ impl Resources {
     }
 }
 
+/// A part that its settings make impossible, whatever answers at the other end.
+fn unopened(loaded: &Loaded, at: &str, reason: &dyn std::fmt::Display) -> StartError {
+    let help = "correct it, or what it names; a store or a channel that is merely down would be no reason".to_owned();
+    StartError::Impossible(Problems(vec![loaded.places().problem(at, reason.to_string(), Some(help))]))
+}
+
 /// What is known of the providers, and what is wrong with the files of the settings' own folder.
-pub(super) fn catalogue(
-    config: &Config,
-    before: Option<&Catalogue>,
-) -> Result<(Catalogue, Vec<catalogue::Problem>), StartError> {
+pub(super) fn catalogue(config: &Config) -> Result<(Catalogue, Vec<catalogue::Problem>), StartError> {
     let built_in = Catalogue::embedded().map_err(|problems| {
         StartError::Settings(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     })?;
     let Some(folder) = &config.providers else { return Ok((built_in, vec![])) };
-    Ok(match before {
-        Some(before) => built_in.following(folder, before),
-        None => built_in.with_folder(folder),
-    })
+    Ok(built_in.with_folder(folder))
 }
 
-/// The same for use: whoever runs hears of the broken files, and how many faults there are.
-fn catalogue_in_force(config: &Config, before: Option<&Catalogue>) -> Result<(Catalogue, usize), StartError> {
-    let (catalogue, problems) = catalogue(config, before)?;
-    for problem in &problems {
-        tracing::error!(%problem, "a provider file is not used: what held before stays, or the built-in one, if there is one");
-    }
-    Ok((catalogue, problems.len()))
+/// The same for use, where every file must be good.
+fn sound_catalogue(config: &Config) -> Result<Catalogue, StartError> {
+    let (catalogue, broken) = catalogue(config)?;
+    let problems: Vec<Problem> = broken.iter().map(of_provider_file).collect();
+    if problems.is_empty() { Ok(catalogue) } else { Err(StartError::Impossible(Problems(problems))) }
+}
+
+/// In the words in which settings are told of.
+pub(super) fn of_provider_file(problem: &catalogue::Problem) -> Problem {
+    let help = "`credd providers lint FILE` checks it alone; what holds meanwhile is what held before";
+    Problem::at(Path::new(&problem.file), (problem.line, problem.column), &problem.message, help)
 }
 
 /// Which heavy backends this program was built with.

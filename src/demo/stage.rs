@@ -97,7 +97,7 @@ impl Stage {
         for role in &CAST {
             let (id, document) = role.grant(&sandbox);
             let name = CredentialId::new(role.name).map_err(|error| error.to_string())?;
-            daemon::put(&ledger, &*clock, &daemon::Residents::default(), &name, document).await?;
+            daemon::put(&ledger, &*clock, &daemon::Residents::default(), &name, document, "demo").await?;
             grants.insert(role.name, id);
         }
         ledger.close().await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 use zeroize::Zeroizing;
 
-use super::{Ledger, LedgerError, connection::values};
+use super::{Entry, HOUSE, Ledger, LedgerError, connection::values};
 use crate::{credential::Secret, seal::Sealer};
 
 /// The door to the embedded home store.
@@ -44,12 +44,24 @@ impl Embedded<'_> {
 
     /// Writes a document if the store still holds `expected`; `None` means that there must be none.
     pub async fn put(&self, name: &str, document: Secret, expected: Option<i64>) -> Result<Put, LedgerError> {
-        self.swap(name, Some(document), expected).await
+        self.swap(name, Some(document), expected, None).await
     }
 
-    /// Removes a document if the store still holds `expected`. Its versions go on where they were if it comes back.
-    pub async fn remove(&self, name: &str, expected: i64) -> Result<Put, LedgerError> {
-        self.swap(name, None, Some(expected)).await
+    /// The same for somebody's word: what the audit log says of it is written with it, or neither is.
+    pub async fn put_for(
+        &self,
+        name: &str,
+        document: Secret,
+        expected: Option<i64>,
+        said: Entry,
+    ) -> Result<Put, LedgerError> {
+        self.swap(name, Some(document), expected, Some(said)).await
+    }
+
+    /// Removes a document for somebody, if the store still holds `expected`. Its versions go on where they were if it
+    /// comes back.
+    pub async fn remove_for(&self, name: &str, expected: i64, said: Entry) -> Result<Put, LedgerError> {
+        self.swap(name, None, Some(expected), Some(said)).await
     }
 
     /// Tells the names of documents as they change, here in this process. Who lags behind should list anew.
@@ -58,13 +70,19 @@ impl Embedded<'_> {
     }
 
     #[expect(clippy::disallowed_methods, reason = "sealed here")]
-    async fn swap(&self, name: &str, document: Option<Secret>, expected: Option<i64>) -> Result<Put, LedgerError> {
-        let asked = Arc::new((name.to_owned(), document));
+    async fn swap(
+        &self,
+        name: &str,
+        document: Option<Secret>,
+        expected: Option<i64>,
+        said: Option<Entry>,
+    ) -> Result<Put, LedgerError> {
+        let asked = Arc::new((name.to_owned(), document, said));
         self.0
             .write(move |tx| {
                 let asked = asked.clone();
                 Box::pin(async move {
-                    let (name, document) = &*asked;
+                    let (name, document, said) = &*asked;
                     let sql =
                         "SELECT version, CAST(CASE WHEN sealed IS NULL THEN 0 ELSE 1 END AS BIGINT) FROM document WHERE name = $1";
                     let row = tx.conn.row(sql, values![name.as_str()]).await?;
@@ -91,6 +109,7 @@ impl Embedded<'_> {
                         return Err(super::writer::Failed::Raced);
                     }
                     tx.documents.push(name.clone());
+                    tx.audit.extend(said.clone().map(|said| (HOUSE, said)));
                     Ok(Put::Written(version))
                 })
             })

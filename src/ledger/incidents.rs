@@ -52,15 +52,22 @@ pub fn dedup_key(kind: &str, credential: &str) -> String {
 impl Incidents<'_> {
     /// Facts of the house, which belong to no transition. A fact that holds already changes nothing.
     pub async fn facts(&self, facts: Vec<Fact>) -> Result<(), LedgerError> {
-        let facts = std::sync::Arc::new(facts);
+        self.facts_of(move || facts.clone()).await.map(drop)
+    }
+
+    /// The same for facts that may change until the moment in which they are written. Answers those that were.
+    pub async fn facts_of(
+        &self,
+        facts: impl Fn() -> Vec<Fact> + Send + Sync + 'static,
+    ) -> Result<Vec<Fact>, LedgerError> {
         self.0
             .write(move |tx| {
-                let facts = facts.clone();
+                let facts = facts();
                 Box::pin(async move {
-                    for fact in facts.iter() {
+                    for fact in &facts {
                         apply(tx, fact).await?;
                     }
-                    Ok(())
+                    Ok(facts)
                 })
             })
             .await

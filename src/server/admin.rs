@@ -49,10 +49,10 @@ pub trait House: Send + Sync {
     fn reload(&self) -> BoxFuture<'_, Result<String, String>>;
     /// What the embedded store holds: names and dates, no values.
     fn embedded(&self) -> BoxFuture<'_, Result<Vec<Value>, String>>;
-    /// Puts a document into the embedded store.
-    fn put(&self, name: CredentialId, document: Secret) -> BoxFuture<'_, Result<String, String>>;
-    /// Takes one out.
-    fn remove(&self, name: CredentialId) -> BoxFuture<'_, Result<String, String>>;
+    /// Puts a document into the embedded store, on behalf of somebody.
+    fn put(&self, name: CredentialId, document: Secret, actor: String) -> BoxFuture<'_, Result<String, String>>;
+    /// Takes one out, on behalf of somebody.
+    fn remove(&self, name: CredentialId, actor: String) -> BoxFuture<'_, Result<String, String>>;
 }
 
 /// Which lines of the audit log.
@@ -226,21 +226,31 @@ async fn embedded(State(parts): Parted) -> Response {
     parts.told(parts.house.embedded().await.map(|entries| json!({ "entries": entries })))
 }
 
-async fn put_embedded(State(parts): Parted, Path(name): Path<CredentialId>, request: Request) -> Response {
+async fn put_embedded(
+    State(parts): Parted,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<CredentialId>,
+    request: Request,
+) -> Response {
     let document = match web::read(request.into_body(), web::Limits::default().body, &*parts.clock).await {
         Ok(document) => document,
         Err(error) => return error.response(parts.clock.now().wall).map(Body::new),
     };
     match std::str::from_utf8(&document) {
         Ok(text) => {
-            parts.told(parts.house.put(name, Secret::new(text)).await.map(|message| json!({ "message": message })))
+            let put = parts.house.put(name, Secret::new(text), actor(caller)).await;
+            parts.told(put.map(|message| json!({ "message": message })))
         }
         Err(_) => parts.plain(StatusCode::UNPROCESSABLE_ENTITY, "the secret is not UTF-8 text"),
     }
 }
 
-async fn remove_embedded(State(parts): Parted, Path(name): Path<CredentialId>) -> Response {
-    parts.told(parts.house.remove(name).await.map(|message| json!({ "message": message })))
+async fn remove_embedded(
+    State(parts): Parted,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<CredentialId>,
+) -> Response {
+    parts.told(parts.house.remove(name, actor(caller)).await.map(|message| json!({ "message": message })))
 }
 
 async fn no_such_path(State(parts): Parted) -> Response {

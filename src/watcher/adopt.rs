@@ -46,14 +46,10 @@ impl Shard {
         if let Some((end, source)) = end {
             self.happen(&id, Event::Ends(end, source), Note::of("changed", Trigger::Operator)).await;
         }
-        if let Some(fact) = breadth
-            && let Err(error) = self.house.ledger.incidents().facts(vec![fact]).await
-        {
-            tracing::error!(credential = %id, %error, "the ledger did not take what the new settings say of its scopes");
-        }
+        self.house.untold.add(breadth.into_iter().collect());
         self.load(&id, LoadReason::Changed);
         self.publish(&id);
-        self.schedule(&id);
+        self.schedule(&id, now);
     }
 
     /// Its settings are gone. The ledger keeps a tombstone; readers hear that it was removed.
@@ -71,6 +67,9 @@ impl Shard {
         self.house.leave(&watched.assignment.endpoint(), id);
         self.leave_whole(&watched.assignment);
         self.gives_up(id, &watched);
+        // What is open of it ends with the removal; should it come back, it is told anew.
+        self.house.told.forget(id);
+        self.house.untold.forget(id.as_str());
         if let Err(error) = self.house.ledger.rotation().remove(id).await {
             tracing::error!(credential = %id, %error, "the ledger did not take the removal of a credential");
         }
@@ -132,8 +131,8 @@ impl Shard {
             Ok(claimed) => claimed,
             Err(owner) => return self.refuse_anothers(id, &loaded.loaded.material, owner).await,
         };
-        self.has_its_own(id).await;
-        self.clear(id, SECRET_MISSING, "its home store has a secret for it again").await;
+        self.has_its_own(id);
+        self.clear(id, SECRET_MISSING, "its home store has a secret for it again");
         self.house.stores.seen(id, &loaded.loaded.version);
         let FromStore { loaded, read_only } = *loaded;
         if let Some(watched) = self.watched.get_mut(id) {

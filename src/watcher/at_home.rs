@@ -36,7 +36,7 @@ impl Shard {
         watched.store_error = Some(error);
         self.house.stores.is_stale(id, true);
         if is_gone {
-            self.is_missing(id).await;
+            self.is_missing(id);
         }
         if let Some(detail) = refused.filter(|_| is_news) {
             let note = Note { detail: Some(detail), ..Note::of("secret_refused", Trigger::StoreChange) };
@@ -49,7 +49,7 @@ impl Shard {
     }
 
     /// Somebody deleted it, or moved it (FM-18). What is known is kept, and a person should know that nothing else keeps it.
-    async fn is_missing(&self, id: &CredentialId) {
+    fn is_missing(&self, id: &CredentialId) {
         let Some(watched) = self.watched.get(id) else { return };
         let (store, at) = (&watched.assignment.store_name, &watched.assignment.at.0);
         let summary = format!("{id}: {store} has its secret no longer");
@@ -58,6 +58,6 @@ impl Shard {
              Tried: The last known value is kept in the ledger, served, and refreshed as before.\n\
              To mend it: restore the secret at {at}, or take [credentials.{id}] out of the settings\n"
         );
-        self.raise(id, SECRET_MISSING, "warning", &summary, &body).await;
+        self.raise(id, SECRET_MISSING, "warning", &summary, &body);
     }
 }

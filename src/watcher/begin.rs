@@ -116,6 +116,7 @@ impl Shard {
     pub(super) async fn take_up(&mut self, id: &CredentialId) {
         let Some(unfinished) = self.watched.get_mut(id).and_then(|watched| watched.unfinished.take()) else { return };
         let Unfinished { open, orphans } = *unfinished;
+        let now = self.house.clock.now();
         let open = match open {
             Some(open) => Some(open),
             None => self.reread(id, orphans).await,
@@ -123,6 +124,6 @@ impl Shard {
         self.recover(id, open).await;
         self.try_orphans_of_the_refused(id).await;
         self.load(id, LoadReason::Start);
-        self.schedule(id);
+        self.schedule(id, now);
     }
 }

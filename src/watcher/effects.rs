@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use uuid::Uuid;
 
-use super::{LoadReason, Shard, breadth, kept, page};
+use super::{LoadReason, Shard, breadth, house::Patience, kept, page};
 use crate::{
-    credential::{CredentialId, Verdict},
+    clock::Now,
+    credential::{CredentialId, Fingerprint, Verdict},
     ledger::{Entry, Fact, FactChange, FlightStep, LedgerError, NewValue, Transition},
-    lifecycle::{Effect, Event, State, Trigger},
+    lifecycle::{Effect, Event, Lifecycle, State, Trigger},
 };
 
 /// What the log and the audit trail say of a step.
@@ -52,20 +54,61 @@ impl Note {
     }
 }
 
+/// A step that was decided and has not happened yet.
+pub(super) struct Decided {
+    now: Now,
+    life: Lifecycle,
+    stepped: SignedDuration,
+    effects: Vec<Effect>,
+    value: Option<NewValue>,
+    /// What was held before a new value.
+    held: Option<Fingerprint>,
+    before: State,
+    new_material: bool,
+    spends: bool,
+    /// To be durable before anybody sees any of it, if the step is worth a line.
+    pub transition: Option<Transition>,
+}
+
 impl Shard {
     /// Steps the lifecycle and carries out what it asks for. Whatever the step changes is durable before anybody sees
     /// it; when the ledger refuses, the step has not happened, and the error says so.
     pub(super) async fn step(&mut self, id: &CredentialId, event: Event, note: Note) -> Result<(), LedgerError> {
+        let must = note.flight.is_some() || note.value.is_some();
+        let Some(mut decided) = self.decide(id, event, note) else { return Ok(()) };
+        if let Some(transition) = decided.transition.take() {
+            let incidents = transition.incidents.clone();
+            let older = self.house.untold.set_aside(&incidents);
+            let house = self.house.clone();
+            let write = async move { house.ledger.rotation().commit(transition).await };
+            // Where the ledger decides whether it happened, that must be known.
+            let written = if must { write.await } else { self.house.patiently(write, Patience::Quiet).await };
+            if let Err(error) = written {
+                if must {
+                    self.house.untold.add(older);
+                    return Err(error);
+                }
+                // Nothing was spent: the picture in memory is the better one, and the next step writes it. On-call is
+                // told by itself, because no later step would tell it again.
+                self.house.untold.add(incidents);
+                tracing::error!(credential = %id, %error, "the ledger did not take a step of the lifecycle");
+            }
+        }
+        self.carry_out(id, decided).await;
+        Ok(())
+    }
+
+    /// What the lifecycle makes of an event. Nothing has happened yet; `None` where nothing of that name is watched.
+    pub(super) fn decide(&self, id: &CredentialId, event: Event, note: Note) -> Option<Decided> {
         let now = self.house.clock.now();
         if let Some(value) = &note.value {
             self.house.learn(&value.material);
         }
         // Whoever is told of a dead whole need not hear of its cuts one by one.
-        let (brings_a_value, spends) = (note.value.is_some(), note.flight.is_some());
-        let held = brings_a_value.then(|| self.held(id)).flatten();
+        let held = note.value.is_some().then(|| self.held(id)).flatten();
         let told_already = self.watched.get(id).is_some_and(|watched| self.dead_whole(watched, now).is_some());
         let cuts = self.cuts_of(id);
-        let Some(watched) = self.watched.get_mut(id) else { return Ok(()) };
+        let watched = self.watched.get(id)?;
         let before = watched.state(now);
         let word_before = watched.life.since();
         let mut life = watched.life.clone();
@@ -85,15 +128,16 @@ impl Shard {
         // One value in many has fewer scopes than its credential needs; the next may have them again.
         let value = note.value.as_ref().filter(|_| watched.assignment.whole.is_none());
         incidents.extend(value.map(|value| breadth::fact(&watched.assignment, &value.material, now.wall)));
-        if before != State::Revoked && life.state(now, &watched.assignment.policy) == State::Revoked {
+        let state = life.state(now, &watched.assignment.policy);
+        if before != State::Revoked && state == State::Revoked {
             incidents.extend(cuts.iter().map(|cut| page::explained(cut, watched, now.wall)));
         }
-        let is_news = note.event.is_some() || note.flight.is_some() || note.value.is_some();
-        if is_news || state_changed || !incidents.is_empty() {
-            let state = life.state(now, &watched.assignment.policy);
+        let spends = note.flight.is_some();
+        let is_news = note.event.is_some() || spends || note.value.is_some();
+        let transition = (is_news || state_changed || !incidents.is_empty()).then(|| {
             let entry = entry(id, &note, &life, before, state, now.wall);
             tell(&entry, state);
-            let transition = Transition {
+            Transition {
                 id: id.clone(),
                 shard: self.number,
                 lifecycle: kept::write(&life, watched.client.as_deref(), &self.house.boot_id, &self.house.machine, now),
@@ -102,30 +146,29 @@ impl Shard {
                 write_back: note.write_back,
                 incidents,
                 audit: vec![entry],
-            };
-            let must = note.flight.is_some() || note.value.is_some();
-            if let Err(error) = self.house.ledger.rotation().commit(transition).await {
-                if must {
-                    return Err(error);
-                }
-                // Nothing was spent: the picture in memory is the better one, and the next step writes it.
-                tracing::error!(credential = %id, %error, "the ledger did not take a step of the lifecycle");
             }
-        }
-        watched.life = life;
-        watched.stepped = stepped;
-        if new_material {
+        });
+        let value = note.value;
+        Some(Decided { now, life, stepped, effects, value, held, before, new_material, spends, transition })
+    }
+
+    /// The step has happened.
+    pub(super) async fn carry_out(&mut self, id: &CredentialId, decided: Decided) {
+        let Some(watched) = self.watched.get_mut(id) else { return };
+        watched.life = decided.life;
+        watched.stepped = decided.stepped;
+        if decided.new_material {
             (watched.way, watched.left) = Default::default();
         }
-        if let Some(value) = note.value {
+        if let Some(value) = decided.value {
             watched.material = Some(value.material.into());
-        }
-        if brings_a_value {
             self.watched.get(id).into_iter().for_each(|watched| self.owns(watched));
-            self.lets_go(id, held, spends);
+            self.lets_go(id, decided.held, decided.spends);
         }
-        let revived = before == State::Revoked && self.watched.get(id).is_some_and(|w| w.state(now) != State::Revoked);
-        for effect in effects {
+        let now = decided.now;
+        let revived =
+            decided.before == State::Revoked && self.watched.get(id).is_some_and(|w| w.state(now) != State::Revoked);
+        for effect in decided.effects {
             match effect {
                 Effect::Publish => self.publish(id),
                 Effect::Reload => self.load(id, LoadReason::Sibling),
@@ -137,8 +180,7 @@ impl Shard {
         if revived {
             self.revive_cuts(id).await;
         }
-        self.schedule(id);
-        Ok(())
+        self.schedule(id, now);
     }
 
     /// A step that spends nothing: whatever the ledger says, it has happened.

@@ -21,6 +21,7 @@ use super::{
     owners::Owners,
     stores::{Home, Stores},
     told::Told,
+    untold,
     watched::Watched,
     write_back,
 };
@@ -119,6 +120,7 @@ async fn tend(mut shard: Shard, stop: CancellationToken) {
             return;
         }
         shard.deadlines.clear();
+        shard.forgets_what_it_saves();
         let (leaving, lost): (Vec<_>, Vec<_>) =
             shard.watched.drain().map(|(_, watched)| *watched).partition(|watched| watched.leaving);
         shard.lost.extend(lost.into_iter().map(|watched| watched.assignment));
@@ -150,11 +152,13 @@ impl Fleet {
             stores: Stores::default(),
             owners: Owners::default(),
             told: Told::new(&open),
+            untold: Default::default(),
             unclassified: Default::default(),
             dice: parts.dice,
             boot_id: parts.boot_id,
             machine,
             flights: TaskTracker::new(),
+            unanswered: Default::default(),
             alive: parts.alive,
             secrets: parts.secrets,
         });
@@ -169,6 +173,7 @@ impl Fleet {
             doors.push(door);
         }
         tasks.push(tokio::spawn(write_back::carry(house.clone(), stop.clone())));
+        tasks.push(tokio::spawn(untold::carry(house.clone(), stop.clone())));
         tasks.push(tokio::spawn(sweep(house.clone(), stop.clone())));
         let records = records.into_iter().map(|record| (record.id.clone(), record)).collect();
         let asks = Asks::new(doors, shard_of);
@@ -358,6 +363,7 @@ impl Fleet {
                 tracing::error!("a task of the watcher panicked");
             }
         }
+        self.house.untold.last_offer(&self.house).await;
     }
 }
 

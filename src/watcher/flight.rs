@@ -6,7 +6,9 @@ use futures_util::FutureExt;
 use jiff::SignedDuration;
 use uuid::Uuid;
 
-use super::{Admission, Message, Shard, capture::capture, cuts, effects::Note, interpret, watched::LostFlight};
+use super::{
+    Admission, Message, Shard, capture::capture, cuts, effects::Note, house::Patience, interpret, watched::LostFlight,
+};
 use crate::{
     clock::Now,
     credential::{CredentialId, Failure, Fingerprint, Generation, Verdict},
@@ -35,13 +37,20 @@ pub(super) struct Landing {
     pub result: Result<Exchange, Unmakable>,
     /// Whether the token of a doubtful reply works, once the API was asked.
     pub works: Option<bool>,
+    /// Whether the ledger has its reply, if one came.
+    pub captured: bool,
 }
 
 impl Shard {
     /// Steps 3 to 6: everything that could fail after the provider commits is tried before, then the intent and the
     /// sending are made durable, then the request goes out.
     pub(super) async fn prepare(&mut self, id: &CredentialId, trigger: Trigger) {
-        if self.waits_for_its_home(id, trigger) || self.asks_whether_it_may_write(id, trigger) {
+        if self.waits_for_its_home(id, trigger) {
+            return;
+        }
+        if self.asks_whether_it_may_write(id, trigger) {
+            // Who asked first takes off first: the runtime would run the question that was asked last before all others.
+            tokio::task::yield_now().await;
             return;
         }
         let now = self.house.clock.now();
@@ -77,7 +86,9 @@ impl Shard {
             self.abort(id, verdict, trigger, None).await;
             return;
         }
-        if let Err(error) = self.house.ledger.rotation().preflight().await {
+        let house = self.house.clone();
+        let writable = async move { house.ledger.rotation().preflight().await };
+        if let Err(error) = self.house.patiently(writable, Patience::Decisive).await {
             self.abort(id, unwritable(&error), trigger, None).await;
             return;
         }
@@ -128,12 +139,14 @@ impl Shard {
             };
             failpoint::reach("CP-11");
             let landed_at = house.clock.now();
-            if let Ok(Exchange::Replied(reply)) = &result {
-                capture(&house, &id, attempt, reply).await;
-            }
+            let captured = match &result {
+                Ok(Exchange::Replied(reply)) => capture(&house, &id, attempt, reply).await,
+                _ => true,
+            };
             failpoint::reach("CP-13");
-            let landing =
-                Box::new(Landing { attempt, target, presented, trigger, sent_at, landed_at, result, works: None });
+            let works = None;
+            let landing = Landing { attempt, target, presented, trigger, sent_at, landed_at, result, works, captured };
+            let landing = Box::new(landing);
             // The shard outlives its flights: the fleet drains them first.
             let _ = back.send(Message::Flown { id, landing });
         };
@@ -202,7 +215,7 @@ impl Shard {
                     self.superseded(id, attempt, trigger).await;
                     return;
                 }
-                self.promote(id, attempt, trigger, landing.sent_at, duration, *tokens).await;
+                Box::pin(self.promote(id, &landing, duration, *tokens)).await;
             }
             interpret::Refreshed::Doubtful { .. } => {}
             interpret::Refreshed::No { verdict, commit } => {

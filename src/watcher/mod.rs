@@ -20,6 +20,7 @@ mod house;
 mod interpret;
 mod kept;
 mod may_write;
+mod message;
 mod metronome;
 mod orphans;
 mod owners;
@@ -29,9 +30,11 @@ mod problem;
 mod promote;
 mod prove;
 mod recovery;
+mod saving;
 mod specimens;
 mod stores;
 mod told;
+mod untold;
 mod vouch;
 mod watched;
 mod way;
@@ -53,17 +56,20 @@ use std::{
 };
 
 use jiff::SignedDuration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use uuid::Uuid;
 
-use self::{house::House, watched::Watched};
+use self::{
+    house::House,
+    message::{FromStore, LoadReason, Message},
+    saving::{Knock, Saving},
+    watched::Watched,
+};
 use crate::{
+    clock::Now,
     credential::{CredentialId, Generation},
-    ledger::Record,
     lifecycle::{Event, Trigger},
     publish::Ask,
-    store::{Loaded, StoreError},
 };
 
 /// The longest sleep: a suspended machine or a stepped clock is noticed within this time.
@@ -71,76 +77,6 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 
 /// Between a panic and the new beginning: a bug that repeats itself must not take a processor.
 const AFTER_A_PANIC: Duration = Duration::from_secs(1);
-
-/// What reaches a shard beside asks.
-enum Message {
-    /// Watch this credential, from what the ledger knows of it.
-    Watch {
-        assignment: Arc<Assignment>,
-        record: Option<Box<Record>>,
-        /// Told when it is published.
-        shown: Option<oneshot::Sender<()>>,
-        first_look: Option<oneshot::Sender<()>>,
-    },
-    /// All are shown: take up what the ledger had not finished of it, and say when that is begun or, for a reply that is
-    /// there, done.
-    TakeUp(CredentialId, Option<oneshot::Sender<()>>),
-    /// Its settings changed.
-    Change(Arc<Assignment>),
-    /// Its settings are gone.
-    Forget(CredentialId),
-    /// The home store has another version of it.
-    StoreChanged(CredentialId),
-    /// The home store stopped answering for it, or answers again and nothing has changed.
-    StoreStale(CredentialId, bool),
-    /// The clock stepped, or is doubted, or no longer.
-    Time,
-    /// The home store has not answered for so long that nobody waits for it any more.
-    StoreSilent(CredentialId),
-    /// The home store said why it can never be written, or that it can; nothing where it did not answer.
-    MayWrite { id: CredentialId, read_only: Option<Option<String>> },
-    /// A load ended, so long after it was asked for.
-    Loaded { id: CredentialId, why: LoadReason, result: Result<Box<FromStore>, StoreError>, took: Duration },
-    /// A flight ended.
-    Flown { id: CredentialId, landing: Box<flight::Landing> },
-    /// A probe ended.
-    Probed { id: CredentialId, look: Box<probe::Look> },
-    /// A probe of a kept reply's token ended; those were refused before.
-    OrphanProbed { id: CredentialId, attempt: Uuid, refused: Vec<Uuid>, look: Box<probe::Look> },
-    /// A beat of a policy, and how far its probes may spread.
-    Beat { cron: Arc<str>, spread: Duration },
-    /// A write-back ended; the home store now holds that version.
-    WrittenBack { id: CredentialId, generation: Generation, version: String },
-    /// A write-back was refused for good, or still waits.
-    WriteBackWaits { id: CredentialId },
-}
-
-/// What a home store gave, and why it could never take anything back, if so.
-struct FromStore {
-    loaded: Loaded,
-    read_only: Option<String>,
-}
-
-/// Why the home store was asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LoadReason {
-    /// The credential is new here.
-    Start,
-    /// The store told of a change.
-    Changed,
-    /// The provider refused the grant: does a sibling's newer one lie there? (RF-15)
-    Sibling,
-}
-
-impl LoadReason {
-    fn trigger(self) -> Trigger {
-        match self {
-            Self::Start => Trigger::Schedule,
-            Self::Changed => Trigger::StoreChange,
-            Self::Sibling => Trigger::Refusal,
-        }
-    }
-}
 
 /// One shard: it owns its credentials, so nothing locks them.
 struct Shard {
@@ -152,6 +88,8 @@ struct Shard {
     time: (SignedDuration, bool),
     /// The cuts of each whole.
     cuts: HashMap<CredentialId, BTreeSet<CredentialId>>,
+    /// Values that the ledger has not taken yet, by the name of the whole.
+    saving: HashMap<String, Saving>,
     /// Those of a life that ended in a panic: they begin anew from the ledger.
     lost: Vec<Arc<Assignment>>,
     /// Refresh requests of this shard that are out.
@@ -173,7 +111,8 @@ impl Shard {
         let (watched, deadlines, cuts) = (HashMap::new(), Deadlines::default(), HashMap::new());
         let time = (house.clock.stepped(), house.clock.is_doubted());
         let (lost, air) = (Vec::new(), TaskTracker::new());
-        Self { number, house, watched, deadlines, cuts, time, lost, air, inbox, back, asks }
+        let saving = HashMap::new();
+        Self { number, house, watched, deadlines, cuts, saving, time, lost, air, inbox, back, asks }
     }
 
     /// Until told to stop. Flights that are out then still report: the fleet drains them before it drops the doors.
@@ -191,11 +130,11 @@ impl Shard {
                 biased;
                 () = stop.cancelled() => break,
                 message = self.inbox.recv() => match message {
-                    Some(message) => self.receive(message).await,
+                    Some(message) => self.take_in(Knock::Message(message)).await,
                     None => break,
                 },
                 ask = self.asks.recv() => match ask {
-                    Some(ask) => self.asked(ask).await,
+                    Some(ask) => self.take_in(Knock::Ask(ask)).await,
                     None => break,
                 },
                 () = self.house.clock.sleep(wait) => {}
@@ -212,11 +151,18 @@ impl Shard {
         // A request of the life before is still on its way: its reply comes into the ledger, and recovery finds it
         // there. What it would have reported here is history.
         self.air.close();
-        self.air.wait().await;
+        loop {
+            // Longer than a sign of life where the ledger does not take what one of them brought.
+            (self.house.alive)(self.number);
+            tokio::select! {
+                () = self.air.wait() => break,
+                () = self.house.clock.sleep(LONGEST_SLEEP) => {}
+            }
+        }
         self.air.reopen();
         let mut kept = Vec::new();
         while let Ok(message) = self.inbox.try_recv() {
-            kept.extend((!matches!(message, Message::Flown { .. } | Message::Probed { .. })).then_some(message));
+            kept.extend((!message.is_history()).then_some(message));
         }
         for message in kept {
             let _ = self.back.send(message);
@@ -241,23 +187,29 @@ impl Shard {
 
     /// After the stop: no new flight, but those that are out are brought home (FM-67).
     async fn land(&mut self) {
+        use Message::{Flown, Saved, WrittenBack};
         self.house.flights.close();
         loop {
             tokio::select! {
                 biased;
                 message = self.inbox.recv() => match message {
-                    Some(message @ (Message::Flown { .. } | Message::WrittenBack { .. })) => self.receive(message).await,
+                    Some(message @ (Flown { .. } | Saved { .. } | WrittenBack { .. })) => {
+                        self.take_in(Knock::Message(message)).await;
+                    }
                     Some(_) => {}
                     None => return,
                 },
                 () = self.house.flights.wait() => {
                     // All have reported; what they reported is in the inbox.
                     while let Ok(message) = self.inbox.try_recv() {
-                        if matches!(message, Message::Flown { .. }) {
-                            self.receive(message).await;
+                        if matches!(message, Flown { .. } | Saved { .. }) {
+                            self.take_in(Knock::Message(message)).await;
                         }
                     }
-                    return;
+                    // What one of them brought may have to wait for the ledger.
+                    if self.saving.is_empty() {
+                        return;
+                    }
                 }
             }
         }
@@ -273,8 +225,13 @@ impl Shard {
                 continue;
             }
             let Some((at, id)) = self.deadlines.take_due(now.wall) else { return };
+            let saving = self.is_saving(&id);
             let Some(watched) = self.watched.get_mut(&id) else { continue };
             watched.deadline = None;
+            if saving {
+                // It is looked at when that is over.
+                continue;
+            }
             let late = now.wall.duration_since(at).as_secs_f64();
             self.house.metrics.credd_scheduler_lag_seconds.observe(late.max(0.0));
             self.happen(&id, Event::Tick, effects::Note::quiet(Trigger::Schedule)).await;
@@ -283,7 +240,7 @@ impl Shard {
 
     /// The clock stepped, or is doubted: each credential is looked at, and its deadline entered anew.
     async fn replan(&mut self) {
-        let all: Vec<CredentialId> = self.watched.keys().cloned().collect();
+        let all: Vec<CredentialId> = self.watched.keys().filter(|id| !self.is_saving(id)).cloned().collect();
         for id in all {
             self.happen(&id, Event::Tick, effects::Note::quiet(Trigger::Schedule)).await;
             let doubted = self.time.1;
@@ -291,11 +248,12 @@ impl Shard {
         }
     }
 
-    /// Enters the credential's next deadline into the queue.
-    fn schedule(&mut self, id: &CredentialId) {
+    /// Enters the credential's next deadline into the queue: the next one after it was looked at. A step may have waited
+    /// for the ledger since, and what fell due meanwhile must not be passed over.
+    fn schedule(&mut self, id: &CredentialId, looked: Now) {
         let now = self.house.clock.now();
         let Some(watched) = self.watched.get_mut(id) else { return };
-        let next = watched.life.next_deadline(now, &watched.assignment.policy);
+        let next = watched.life.next_deadline(looked, &watched.assignment.policy);
         // What is due already and did not act waits for something else; look again soon, not at once.
         let next = next.map(|at| if at <= now.wall { now.wall + Duration::from_secs(1) } else { at });
         self.deadlines.set(id, watched.deadline, next);
@@ -320,7 +278,8 @@ impl Shard {
             Message::StoreSilent(id) => self.looked(&id).await,
             Message::MayWrite { id, read_only } => self.may_write(&id, read_only).await,
             Message::Loaded { id, why, result, took } => self.loaded(&id, why, result, took).await,
-            Message::Flown { id, landing } => self.flown(&id, *landing).await,
+            Message::Flown { id, landing } => Box::pin(self.flown(&id, *landing)).await,
+            Message::Saved { id, saved } => Box::pin(self.saved(&id, saved)).await,
             Message::Probed { id, look } => self.probed(&id, *look).await,
             Message::OrphanProbed { id, attempt, refused, look } => {
                 self.orphan_probed(&id, attempt, refused, *look).await;
@@ -334,7 +293,8 @@ impl Shard {
     async fn beat(&mut self, cron: &str, spread: Duration) {
         let mine: Vec<CredentialId> =
             self.watched.values().filter(|w| w.assignment.probe == cron).map(|w| w.assignment.id.clone()).collect();
-        for id in mine {
+        // Which wait for the ledger has just been proven by its refresh.
+        for id in mine.into_iter().filter(|id| !self.is_saving(id)).collect::<Vec<_>>() {
             // Each credential keeps its own place in the beat, so that its probes come at equal distances.
             let offset = spread.mul_f64(fleet::place(&id));
             self.happen(&id, Event::Beat(offset), effects::Note::quiet(Trigger::Schedule)).await;

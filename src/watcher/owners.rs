@@ -158,15 +158,15 @@ impl Shard {
              To mend it: put the right secret into {store} at {path}; a static key that both may use needs \
              `shared = true` in [credentials.{id}]\n"
         );
-        self.raise(id, DUPLICATE_SECRET, "critical", &summary, &body).await;
+        self.raise(id, DUPLICATE_SECRET, "critical", &summary, &body);
         let reason = MaterialError::Anothers(owner);
         self.nothing_from_home(id, &store, StoreError::Malformed { path, reason }).await;
     }
 
     /// The home store gives it a secret of its own.
-    pub(super) async fn has_its_own(&self, id: &CredentialId) {
+    pub(super) fn has_its_own(&self, id: &CredentialId) {
         self.house.owners.books().refused.remove(id);
-        self.clear(id, DUPLICATE_SECRET, "it has a secret of its own again").await;
+        self.clear(id, DUPLICATE_SECRET, "it has a secret of its own again");
     }
 }
 

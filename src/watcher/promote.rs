@@ -5,12 +5,16 @@ use std::{sync::Arc, time::Duration};
 use jiff::SignedDuration;
 use uuid::Uuid;
 
-use super::{LoadReason, Message, Shard, breadth, effects::Note, interpret};
+use super::{
+    LoadReason, Message, Shard, breadth,
+    effects::Note,
+    flight::Landing,
+    interpret,
+    saving::{Promotion, save},
+};
 use crate::{
-    clock::Now,
     credential::{CredentialId, ExpirySource, Failure, Fingerprint, Generation, Material, Verdict},
-    failpoint,
-    ledger::{FlightStep, LedgerError, NewValue, SUPERSEDED},
+    ledger::{FlightStep, NewValue, SUPERSEDED},
     lifecycle::{Event, Promoted, Trigger},
 };
 
@@ -24,12 +28,13 @@ impl Shard {
     pub(super) async fn promote(
         &mut self,
         id: &CredentialId,
-        attempt: Uuid,
-        trigger: Trigger,
-        sent_at: Now,
+        landing: &Landing,
         duration: Duration,
         tokens: crate::catalogue::Tokens,
     ) {
+        let Landing { attempt, trigger, sent_at, captured, .. } = *landing;
+        // The capture has waited as long for a ledger that did not take it.
+        let patience = if captured { UNSAVED_AFTER } else { Duration::ZERO };
         let Some(watched) = self.watched.get(id) else { return };
         let old = watched.material.clone().unwrap_or_default();
         let generation = watched.life.generation.next();
@@ -81,44 +86,24 @@ impl Shard {
         if let Some(watched) = self.watched.get_mut(id) {
             watched.client = watched.presenting_client().map(str::to_owned);
         }
-        let mut pause = Duration::from_millis(250);
-        let began = self.house.clock.now();
-        loop {
-            match self.step(id, event.clone(), note.clone()).await {
-                Ok(()) => break,
-                Err(LedgerError::Fenced { .. }) => return self.superseded(id, attempt, trigger).await,
-                Err(error) => {
-                    // The provider has rotated: the token is held here and in the capture, and we never give up.
-                    tracing::error!(credential = %id, %error, "the ledger refuses a new token; trying again");
-                    let now = self.house.clock.now();
-                    if now.boot.saturating_sub(began.boot) >= UNSAVED_AFTER {
-                        self.publish_unsaved(id, &material, &event);
-                    }
-                    // It waits for the ledger, and is not stuck.
-                    (self.house.alive)(self.number);
-                    self.house.clock.sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(5));
-                }
+        let Some(mut decided) = self.decide(id, event.clone(), note) else { return };
+        let Some(transition) = decided.transition.take() else { return };
+        let older = self.house.untold.set_aside(&transition.incidents);
+        let id = id.clone();
+        let mut saved = Box::pin(save(self.house.clone(), transition));
+        let promotion = Promotion { id: id.clone(), attempt, trigger, generation, write_back, decided, older };
+        let is_saved = tokio::select! {
+            biased;
+            is_saved = &mut saved => Some(is_saved),
+            () = self.house.clock.sleep(patience) => None,
+        };
+        match is_saved {
+            Some(is_saved) => Box::pin(self.promoted(promotion, is_saved)).await,
+            None => {
+                self.publish_unsaved(&id, &material, &event);
+                self.goes_on_saving(promotion, saved);
             }
         }
-        failpoint::reach("CP-15");
-        self.flag(id, |flags| {
-            flags.unsaved = false;
-            flags.writeback_pending |= write_back;
-        });
-        if let Some(watched) = self.watched.get_mut(id) {
-            (watched.last_verdict, watched.left, watched.lost) = (None, None, None);
-            if write_back {
-                watched.write_back_wanted = generation.max(watched.write_back_wanted);
-            }
-        }
-        self.house.metrics.credd_rotations_total.with_label_values(&[id.as_str(), "refresh"]).inc();
-        if write_back {
-            self.house.stores.write_back_soon();
-        }
-        failpoint::reach("CP-16");
-        self.forget_orphans(id, generation).await;
-        self.end_of_flight(id);
     }
 
     /// Whether the home store brought another grant while that flight was out: the operator's wins.

@@ -57,8 +57,9 @@ impl Shard {
                     landed_at: crate::clock::Now { wall: at, boot: now.boot },
                     result: Ok(crate::fetch::Exchange::Replied(reply)),
                     works: None,
+                    captured: true,
                 };
-                self.flown(id, landing).await;
+                Box::pin(self.flown(id, landing)).await;
                 Ok(())
             }
         };

@@ -19,7 +19,7 @@ pub(super) const SECRET_MISSING: &str = "secret_missing";
 
 const KINDS: [&str; 2] = [DUPLICATE_SECRET, SECRET_MISSING];
 
-/// Open incidents of these kinds; shared by all shards.
+/// Incidents of these kinds that are open, or as good as that; shared by all shards.
 #[derive(Debug, Default)]
 pub(super) struct Told(Mutex<HashSet<(&'static str, CredentialId)>>);
 
@@ -33,6 +33,11 @@ impl Told {
         Self(Mutex::new(ours.collect()))
     }
 
+    /// Nothing is open of that one.
+    pub fn forget(&self, id: &CredentialId) {
+        self.all().retain(|(_, told)| told != id);
+    }
+
     fn all(&self) -> MutexGuard<'_, HashSet<(&'static str, CredentialId)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -40,27 +45,24 @@ impl Told {
 
 impl Shard {
     /// Tells it, unless that was done.
-    pub(super) async fn raise(&self, id: &CredentialId, kind: &'static str, severity: &str, summary: &str, body: &str) {
+    pub(super) fn raise(&self, id: &CredentialId, kind: &'static str, severity: &str, summary: &str, body: &str) {
         if self.house.told.all().insert((kind, id.clone())) {
             let (severity, summary, body) = (severity.to_owned(), summary.to_owned(), body.to_owned());
-            self.tell(id, kind, FactChange::Raise { severity, summary, body }).await;
+            self.tell(id, kind, FactChange::Raise { severity, summary, body });
         }
     }
 
     /// It is over, if it was told.
-    pub(super) async fn clear(&self, id: &CredentialId, kind: &'static str, why: &str) {
+    pub(super) fn clear(&self, id: &CredentialId, kind: &'static str, why: &str) {
         let was_told = self.house.told.all().remove(&(kind, id.clone()));
         if was_told {
-            self.tell(id, kind, FactChange::Clear { why: why.to_owned() }).await;
+            self.tell(id, kind, FactChange::Clear { why: why.to_owned() });
         }
     }
 
-    async fn tell(&self, id: &CredentialId, kind: &str, change: FactChange) {
+    fn tell(&self, id: &CredentialId, kind: &str, change: FactChange) {
         let Some(watched) = self.watched.get(id) else { return };
         let (group, at) = (watched.assignment.provider.name.clone(), self.house.clock.now().wall);
-        let fact = Fact { kind: kind.to_owned(), credential: id.to_string(), group, change, at };
-        if let Err(error) = self.house.ledger.incidents().facts(vec![fact]).await {
-            tracing::error!(credential = %id, %error, "the ledger did not take what on-call is to hear of a secret");
-        }
+        self.house.untold.add(vec![Fact { kind: kind.to_owned(), credential: id.to_string(), group, change, at }]);
     }
 }

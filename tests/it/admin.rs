@@ -44,11 +44,11 @@ impl House for Told {
     fn embedded(&self) -> BoxFuture<'_, Result<Vec<Value>, String>> {
         async { Ok(vec!["bot".into()]) }.boxed()
     }
-    fn put(&self, name: CredentialId, document: Secret) -> BoxFuture<'_, Result<String, String>> {
-        async move { self.note(format!("put {name} {}", document.len())) }.boxed()
+    fn put(&self, name: CredentialId, document: Secret, actor: String) -> BoxFuture<'_, Result<String, String>> {
+        async move { self.note(format!("put {name} {} for {actor}", document.len())) }.boxed()
     }
-    fn remove(&self, name: CredentialId) -> BoxFuture<'_, Result<String, String>> {
-        async move { self.note(format!("removed {name}")) }.boxed()
+    fn remove(&self, name: CredentialId, actor: String) -> BoxFuture<'_, Result<String, String>> {
+        async move { self.note(format!("removed {name} for {actor}")) }.boxed()
     }
 }
 
@@ -101,9 +101,9 @@ async fn the_operator_sees_everything_and_can_act() {
     assert_eq!(client.post("/v1/reload", "").await.status, 422);
     assert_eq!(client.get("/v1/embedded").await.json()["entries"][0], "bot");
     client.send("PUT /v1/embedded/bot HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc").await;
-    assert_eq!(client.answer().await.json()["message"], "put bot 3");
+    assert_eq!(client.answer().await.json()["message"], format!("put bot 3 for {who}"));
     client.send("DELETE /v1/embedded/bot HTTP/1.1\r\nhost: x\r\n\r\n").await;
-    assert_eq!(client.answer().await.json()["message"], "removed bot");
+    assert_eq!(client.answer().await.json()["message"], format!("removed bot for {who}"));
     client.send("PUT /v1/embedded/bot HTTP/1.1\r\nhost: x\r\ncontent-length: 4294967295\r\n\r\n").await;
     assert_eq!(client.answer().await.status, 413);
 }

@@ -11,7 +11,7 @@ use std::{
 
 use credd::{
     clock::{Clock, Now, SystemClock},
-    config::{self, Config, Outcome, Problems, Reloader},
+    config::{self, Config, Outcome, Problem, Problems, Reloader},
     metrics::Metrics,
 };
 use futures_util::future::BoxFuture;
@@ -104,8 +104,13 @@ readers = [{ uid = 1000, name = "CANARY-name" }]
 upstream.with = { tenant = "CANARY-tenant" }
 "#;
 
+/// A million mutated files in all: `CREDD_LONG=1 cargo test --release --test it config::p10_`.
+fn mutations() -> u32 {
+    if std::env::var_os("CREDD_LONG").is_some() { 500_000 } else { ProptestConfig::default().cases }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: mutations(), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// P-10: bytes cut, doubled, swapped and replaced.
     #[test]
@@ -235,6 +240,7 @@ async fn fm71_a_changed_file_is_seen_and_a_swapped_link_too() {
     link("..2");
     let loaded = soon(reloader.next()).await;
     assert!(loaded.config.credentials.contains_key("c2"));
+    reloader.ended(Ok(()));
     // Replaced by rename, as editors do.
     std::fs::write(folder.path().join("new"), numbered(3)).unwrap();
     std::fs::rename(folder.path().join("new"), &path).unwrap();
@@ -266,11 +272,34 @@ async fn fm71_a_bad_file_changes_nothing_and_says_so() {
         outcomes.push(soon(reload.reload()).await.unwrap());
         assert_eq!(metrics.credd_config_last_reload_successful.get(), 1);
         std::fs::write(&path, numbered(2)).unwrap();
-        outcomes.push(soon(reload.reload()).await.unwrap());
         outcomes
     });
-    assert_eq!(outcomes, [Outcome::Unchanged, Outcome::Unchanged, Outcome::Applied]);
+    assert_eq!(outcomes, [Outcome::Unchanged, Outcome::Unchanged]);
     assert!(next.config.credentials.contains_key("c2"));
+    // Good as a file is no success yet: whoever applies it has the last word.
+    let ask = || {
+        tokio::spawn(soon({
+            let reload = reload.clone();
+            async move { reload.reload().await.unwrap() }
+        }))
+    };
+    let why = Problems(vec![Problem::of_file(&path, "a part cannot be opened", "mend it")]);
+    reloader.ended(Err(why.clone()));
+    assert_eq!(metrics.credd_config_last_reload_successful.get(), 0);
+    for (result, outcome) in [(Err(why.clone()), Some(Outcome::Kept(why))), (Ok(()), None)] {
+        let asked = ask();
+        assert!(soon(reloader.next()).await.config.credentials.contains_key("c2"), "it is looked at again");
+        assert!(!asked.is_finished(), "nobody is told before it is known");
+        reloader.ended(result);
+        let told = asked.await.unwrap();
+        match outcome {
+            Some(outcome) => assert_eq!(told, outcome),
+            None => {
+                assert!(matches!(&told, Outcome::Applied(what) if what.contains("credentials: 1 added")), "{told:?}")
+            }
+        }
+    }
+    assert_eq!(metrics.credd_config_last_reload_successful.get(), 1);
     drop(folder);
 }
 
@@ -340,6 +369,7 @@ async fn p10_a_storm_of_reloads_is_coalesced_and_never_mixed() {
     let settled = soon(async {
         loop {
             let loaded = reloader.next().await;
+            reloader.ended(Ok(()));
             handed_on += 1;
             assert!(whole(&loaded.config), "{:?}", loaded.config);
             if loaded.config.credentials.contains_key(format!("c{last}").as_str()) {

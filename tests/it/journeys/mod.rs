@@ -1,6 +1,7 @@
 //! Whole journeys: what a user of credd lives through, from the settings file to the token in a reader's hand.
 
 mod alone;
+mod asker;
 #[cfg(feature = "aws")]
 mod aws;
 mod cached;
@@ -9,6 +10,7 @@ mod commands;
 mod cuts;
 mod durable;
 mod ends;
+mod files;
 mod garbage;
 mod homes;
 mod lost;
@@ -27,6 +29,7 @@ mod stranger;
 mod twins;
 mod unclassified;
 mod unsaved;
+mod untold;
 mod uses;
 mod ways;
 mod words;

@@ -5,6 +5,7 @@ use std::io::Write;
 
 use credd::sandbox::{Fault, FaultKind, NewGrant, Place, Seed};
 
+use super::untold::{hold_the_ledger, let_go};
 use crate::{
     components::Component,
     journey::ask,
@@ -141,4 +142,133 @@ async fn rf06_a_database_that_goes_away_after_the_provider_has_acted_loses_nothi
     assert_eq!((counted.refresh_calls, counted.reuse_seen), (2, 0), "{counted:?}");
     assert!(std::fs::read_dir(world.path("state/ledger.spill")).unwrap().next().is_none(), "nothing is left beside it");
     assert_eq!(running.terminate(), Some(0));
+}
+
+/// A way to the database that can be held: then it takes nothing and gives nothing, as a network that swallows does.
+#[cfg(feature = "postgres")]
+async fn way_to(port: i64) -> (u16, tokio::sync::watch::Sender<bool>) {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+        sync::watch,
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let own = listener.local_addr().unwrap().port();
+    let (open, is_open) = watch::channel(true);
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let Ok(server) = TcpStream::connect(("127.0.0.1", u16::try_from(port).unwrap())).await else { continue };
+            let ((from, to), (back, forth)) = (client.into_split(), server.into_split());
+            for (mut from, mut to) in [(from, forth), (back, to)] {
+                let mut is_open = is_open.clone();
+                tokio::spawn(async move {
+                    let mut bytes = vec![0; 64 * 1024];
+                    while let Ok(count) = from.read(&mut bytes).await {
+                        if count == 0 || is_open.wait_for(|open| *open).await.is_err() {
+                            return;
+                        }
+                        if to.write_all(&bytes[..count]).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        }
+    });
+    (own, open)
+}
+
+/// A name in the same shard, of 64.
+#[cfg(feature = "postgres")]
+fn neighbour_of(name: &str) -> String {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let shard = |name: &str| {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        hasher.finish() % 64
+    };
+    (0..).map(|number| format!("neighbour-{number}")).find(|other| shard(other) == shard(name)).unwrap()
+}
+
+/// A ledger that hangs says neither yes nor no for half a minute and more. Readers do not wait for that.
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread")]
+async fn rf06_fm43_a_ledger_that_hangs_after_the_provider_has_acted_keeps_no_token_from_its_readers() {
+    let postgres = Component::start("postgres.sh", &[]);
+    let (port, open) = way_to(postgres.number("port")).await;
+    let mut world = World::new().await;
+    let url = postgres.text("url").replace(&format!(":{}/", postgres.number("port")), &format!(":{port}/"));
+    write(&world.path("postgres-url"), &url);
+    world.tables(&format!("postgres = {{ file = {:?} }}", world.path("postgres-url")));
+    world.provider("odd", ODD);
+    let bot = world.granted("bot", strict(), "provider = \"odd\"").await;
+    let neighbour = neighbour_of("bot");
+    world.granted(&neighbour, strict(), "provider = \"odd\"").await;
+    world.start().await;
+    world.becomes(&neighbour, "fresh").await;
+    on_its_way(&world, &bot).await;
+    open.send_replace(false);
+    // Whatever is asked of the ledger now is asked before the new token is.
+    let ledger = world.daemon().ledger.clone();
+    let asked_before = tokio::spawn(async move { ledger.rotation().preflight().await });
+    let unsaved = is_unsaved(&world).await;
+    assert!(!asked_before.is_finished(), "the ledger has said nothing yet");
+    let beside = std::fs::read_dir(world.path("state/ledger.spill")).unwrap().count();
+    assert_eq!(beside, 1, "the reply lies beside the database, in case that credd dies now");
+
+    // The others of its shard go on, and what is asked of it waits for its turn: one flight at a time.
+    let mut operator = world.operator().await;
+    operator.send("POST /v1/credentials/bot/refresh HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").await;
+    let probed = world.act(&neighbour, "probe").await;
+    assert_eq!(probed.status, 200, "{}", probed.body);
+    assert!(!asked_before.is_finished(), "the ledger has still said nothing");
+    assert_eq!(world.admin().counters_of(&bot.id).refresh_calls, 1);
+    assert_eq!(token(&world.read("bot").await), unsaved, "it is served meanwhile");
+
+    open.send_replace(true);
+    let refreshed = operator.answer().await;
+    if refreshed.status != 200 {
+        // It had its turn before the ledger was well again.
+        assert!(refreshed.body.contains("ledger_unwritable"), "{}", refreshed.body);
+        until("it is refreshed", async || (world.act("bot", "refresh").await.status == 200).then_some(())).await;
+    }
+    let last = world.read("bot").await;
+    assert!(last.json()["unsaved"].is_null() && generation(&last) == 3, "{}", last.body);
+    let log = world.logged("bot", "refreshed").await;
+    let mut generations: Vec<i64> = log.iter().map(|entry| entry.generation.0).collect();
+    generations.sort_unstable();
+    assert_eq!(generations, [2, 3], "each was written, once");
+    world.stop().await;
+    world.start().await;
+    assert_eq!(token(&world.read("bot").await), token(&last), "a restart knows it");
+    let counted = world.admin().counters_of(&bot.id);
+    assert_eq!((counted.refresh_calls, counted.reuse_seen, counted.overlaps), (2, 0, 0), "{counted:?}");
+    assert!(std::fs::read_dir(world.path("state/ledger.spill")).unwrap().next().is_none(), "nothing is left beside it");
+    world.stop().await;
+}
+
+/// FM-67: a stop waits for a value that readers have and the ledger has not.
+#[tokio::test(flavor = "multi_thread")]
+async fn rf06_fm67_a_stop_waits_until_a_new_token_is_saved() {
+    let mut world = World::new().await;
+    world.provider("odd", ODD);
+    let bot = world.granted("bot", strict(), "provider = \"odd\"").await;
+    world.start().await;
+    on_its_way(&world, &bot).await;
+    let thief = hold_the_ledger(&world).await;
+    let unsaved = is_unsaved(&world).await;
+    let admin = world.path("run/admin.sock");
+    let gone = async {
+        // The operator is answered until the flights are home; the ledger comes back while the stop goes on.
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        assert!(tokio::net::UnixStream::connect(&admin).await.is_ok(), "the stop waits");
+        let_go(thief).await;
+    };
+    tokio::join!(world.stop(), gone);
+    world.start().await;
+    assert_eq!(token(&world.read("bot").await), unsaved);
+    let log = world.logged("bot", "refreshed").await;
+    let told: Vec<(i64, &str)> = log.iter().map(|entry| (entry.generation.0, entry.trigger.as_str())).collect();
+    assert_eq!(told, [(2, "operator")], "it was written by the life that brought it, and not by a recovery");
+    world.stop().await;
 }

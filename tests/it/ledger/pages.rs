@@ -2,7 +2,7 @@ use credd::{
     credential::{Generation, Secret},
     daemon::LedgerOutbox,
     incident::{Action, Announcement, Condition, Message, Severity, Told},
-    ledger::{Fact, FactChange, Ledger, Put, Transition, dedup_key},
+    ledger::{Entry, Fact, FactChange, Filter, Ledger, Put, Transition, dedup_key},
     oncall::{Due, Outbox},
 };
 use uuid::Uuid;
@@ -264,8 +264,12 @@ pub async fn embedded_documents_are_compared_and_swapped(bench: Bench) {
     }
     assert_eq!(won, 1);
     assert_eq!(store.list().await.unwrap(), [("x".to_owned(), 2)]);
-    assert_eq!(store.remove("x", 1).await.unwrap(), Put::Conflict(Some(2)));
-    assert_eq!(store.remove("x", 2).await.unwrap(), Put::Written(3));
+    let said = || Entry { event: "secret_removed".into(), ..Entry::default() };
+    assert_eq!(store.remove_for("x", 1, said()).await.unwrap(), Put::Conflict(Some(2)));
+    assert_eq!(store.remove_for("x", 2, said()).await.unwrap(), Put::Written(3));
+    // P-8: what was done is in the log, once; what was not is not.
+    let told = ledger.audit().tail(&Filter { event: Some(said().event), ..Filter::default() }, 9).await.unwrap();
+    assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(store.get("x").await.unwrap(), None);
     assert!(store.list().await.unwrap().is_empty());
     // Versions go on, so an old version can never fit a new document.

@@ -174,7 +174,8 @@ impl World {
         let loaded = self.load();
         let references = config::References::new(Some(&self.settings_path()), Redactor::default());
         let ledger = daemon::ledger(&loaded.config, &references, Arc::new(SystemClock)).await.unwrap();
-        daemon::put(&ledger, &SystemClock, &daemon::Residents::default(), &id(name), document.clone()).await.unwrap();
+        let nobody = daemon::Residents::default();
+        daemon::put(&ledger, &SystemClock, &nobody, &id(name), document.clone(), "uid 0").await.unwrap();
         ledger.close().await;
     }
 
