@@ -26,10 +26,6 @@ mod lives;
 
 use table::Table;
 
-/// The daemon's own, for both sides.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// The goals that it answers, and how.
 type Measurement = (&'static [&'static str], fn(&mut Table));
 
