@@ -336,7 +336,7 @@ fn sound_catalogue(config: &Config) -> Result<Catalogue, StartError> {
 
 /// In the words in which settings are told of.
 pub(super) fn of_provider_file(problem: &catalogue::Problem) -> Problem {
-    let help = "`credd providers lint FILE` checks it alone; what holds meanwhile is what held before";
+    let help = "`credd providers lint FILE` checks it alone";
     Problem::at(Path::new(&problem.file), (problem.line, problem.column), &problem.message, help)
 }
 
