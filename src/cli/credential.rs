@@ -218,8 +218,37 @@ async fn show(context: &Context, name: &CredentialId) -> Result<(), Trouble> {
     ledger.close().await;
     let (document, version) = found?.ok_or_else(|| unknown(name))?;
     let material = Material::parse(document.expose().as_bytes()).map_err(|error| error.to_string())?;
-    say!("{name}, version {version}: {material:#?}");
+    say!("{name}, version {version}");
+    for (member, value) in members(&material) {
+        say!("  {member:<26}{value}");
+    }
     Ok(())
+}
+
+/// What a secret consists of, in the order of a home store's document; of what may not be seen, that it is there.
+fn members(material: &Material) -> impl Iterator<Item = (&'static str, String)> {
+    let hidden = |is_there: bool| is_there.then(|| "(secret)".to_owned());
+    let date = |at: Option<jiff::Timestamp>| at.map(|at| at.to_string());
+    let others = format!("{:?}", material.other);
+    let all = [
+        ("access_token", hidden(material.access_token.is_some())),
+        ("token_type", material.token_type.clone()),
+        ("expires_at", date(material.expires_at)),
+        ("scope", material.scope.clone()),
+        ("refresh_token", hidden(material.refresh_token.is_some())),
+        ("refresh_expires_at", date(material.refresh_expires_at)),
+        ("client_id", material.client_id.clone()),
+        ("client_secret", hidden(material.client_secret.is_some())),
+        ("client_secret_next", hidden(material.client_secret_next.is_some())),
+        ("client_secret_expires_at", date(material.client_secret_expires_at)),
+        ("private_key", hidden(material.private_key.is_some())),
+        ("access_key", material.access_key.as_ref().map(|key| key.id.to_string())),
+        ("session", material.session.as_ref().map(|key| key.id.to_string())),
+        ("grant_id", material.grant_id.clone()),
+        ("generation", material.generation.map(|generation| generation.to_string())),
+        ("other members", (!matches!(others.as_str(), "[]" | "{}")).then_some(others)),
+    ];
+    all.into_iter().filter_map(|(member, value)| Some((member, value?)))
 }
 
 async fn remove(context: &Context, name: &CredentialId) -> Result<(), Trouble> {

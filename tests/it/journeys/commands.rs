@@ -119,6 +119,7 @@ async fn secrets_are_kept_with_a_daemon_and_without_one() {
         let shown = world.run(&["credential", "show", "key"]);
         assert_eq!(shown.status.code(), Some(0), "daemon {daemon}: {}", err(&shown));
         assert!(!out(&shown).contains(key.expose()), "daemon {daemon}");
+        assert!(daemon || out(&shown).contains("access_token              (secret)"), "{}", out(&shown));
         if daemon {
             world.becomes("key", "fresh").await;
         }
